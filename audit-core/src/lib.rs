@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod batch;
+mod checkpoint;
+mod clock;
+mod cursor;
+mod dead_letter;
+
+pub mod durable;
+mod error;
+mod event;
+mod format;
+mod raw;
+mod secret;
+mod sink;
+mod source;
+
+pub use batch::{Batch, Limit, Read};
+pub use checkpoint::{Checkpoint, Revision, StreamId};
+pub use clock::Clock;
+pub use cursor::Cursor;
+pub use dead_letter::{DeadLetter, DeadLetters, Record};
+pub use error::{Error, ErrorKind, Result, Retry};
+pub use event::{Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Target};
+pub use format::Format;
+pub use raw::{Raw, Text};
+pub use secret::Secret;
+pub use sink::{Failure, Sink, Written};
+pub use source::Source;
