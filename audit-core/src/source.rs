@@ -25,7 +25,8 @@ use crate::{Cursor, Limit, Read, Result};
 ///     what is read next, also when repeated or never called. (S10)
 ///
 /// After [`Read::Idle`] or [`Read::End`] the pipeline settles everything handed out before it reads
-/// again. `open` with a cursor implies that everything up to it is committed.
+/// again. `open` and `read` change nothing upstream: only `committed` does, and the pipeline repeats
+/// it for the saved cursor after each `open`, in case a crash came between save and `committed`.
 #[async_trait]
 pub trait Source: Send {
     /// Connects and goes to the position: `None` is the very beginning. Called before the first
