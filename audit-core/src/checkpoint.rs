@@ -1,8 +1,13 @@
+mod file;
+mod memory;
+
 use std::fmt;
 use std::str::FromStr;
 
 use async_trait::async_trait;
 
+pub use self::file::{FileCheckpoint, Saved};
+pub use self::memory::MemoryCheckpoint;
 use crate::{Cursor, Error, ErrorKind, Result};
 
 /// The name of one stream of events with its own progress; also a file name, a key, a label.
@@ -72,4 +77,17 @@ pub trait Checkpoint: Send + Sync {
         cursor: &Cursor,
         after: Option<Revision>,
     ) -> Result<Revision>;
+}
+
+fn conflict(stream: &StreamId, found: Option<Revision>, expected: Option<Revision>) -> Error {
+    let show = |revision: Option<Revision>| revision.map_or("none".to_owned(), |r| r.0.to_string());
+    Error::new(
+        ErrorKind::Conflict,
+        "the checkpoint was changed by another runner",
+    )
+    .while_doing("save the checkpoint")
+    .with("stream", stream)
+    .with("expected revision", show(expected))
+    .with("found revision", show(found))
+    .with_hint("run only one pipeline a stream; start this one again to go on from there")
 }

@@ -3,9 +3,9 @@
 //! Blocking calls: use them on a blocking thread where the file may be large.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, ErrorKind, Result};
@@ -41,6 +41,17 @@ pub fn create_private(path: &Path) -> io::Result<File> {
         .truncate(true)
         .mode(0o600)
         .open(path)
+}
+
+/// Makes a directory and those above it, mode 0700, unless it is there.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes a created, renamed or removed name durable: syncs the directory that holds `path`.

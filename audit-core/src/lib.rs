@@ -11,12 +11,15 @@ mod error;
 mod event;
 mod format;
 mod raw;
+mod retry;
 mod secret;
 mod sink;
 mod source;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use batch::{Batch, Limit, Read};
-pub use checkpoint::{Checkpoint, Revision, StreamId};
+pub use checkpoint::{Checkpoint, FileCheckpoint, MemoryCheckpoint, Revision, Saved, StreamId};
 pub use clock::Clock;
 pub use cursor::Cursor;
 pub use dead_letter::{DeadLetter, DeadLetters, Record};
@@ -24,6 +27,7 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Target};
 pub use format::Format;
 pub use raw::{Raw, Text};
+pub use retry::RetryPolicy;
 pub use secret::Secret;
 pub use sink::{Failure, Sink, Written};
 pub use source::Source;
