@@ -17,11 +17,7 @@ pub struct Limit {
 impl Default for Limit {
     /// 10,000 records, 4 MiB, one second.
     fn default() -> Self {
-        Self {
-            max_events: 10_000,
-            max_bytes: 4 << 20,
-            max_wait: Duration::from_secs(1),
-        }
+        Self { max_events: 10_000, max_bytes: 4 << 20, max_wait: Duration::from_secs(1) }
     }
 }
 
@@ -77,10 +73,6 @@ pub struct Batch {
 impl Batch {
     /// Creates a batch without bad records.
     pub fn new(events: Vec<AuditEvent>, cursor: Cursor) -> Self {
-        Self {
-            events,
-            rejected: Vec::new(),
-            cursor,
-        }
+        Self { events, rejected: Vec::new(), cursor }
     }
 }

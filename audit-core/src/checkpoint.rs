@@ -81,13 +81,10 @@ pub trait Checkpoint: Send + Sync {
 
 fn conflict(stream: &StreamId, found: Option<Revision>, expected: Option<Revision>) -> Error {
     let show = |revision: Option<Revision>| revision.map_or("none".to_owned(), |r| r.0.to_string());
-    Error::new(
-        ErrorKind::Conflict,
-        "the checkpoint was changed by another runner",
-    )
-    .while_doing("save the checkpoint")
-    .with("stream", stream)
-    .with("expected revision", show(expected))
-    .with("found revision", show(found))
-    .with_hint("run only one pipeline a stream; start this one again to go on from there")
+    Error::new(ErrorKind::Conflict, "the checkpoint was changed by another runner")
+        .while_doing("save the checkpoint")
+        .with("stream", stream)
+        .with("expected revision", show(expected))
+        .with("found revision", show(found))
+        .with_hint("run only one pipeline a stream; start this one again to go on from there")
 }

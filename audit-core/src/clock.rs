@@ -10,10 +10,7 @@ pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
 impl Clock {
     /// Reads the system's clock.
     pub fn system() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that reads the real time"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the real time")]
         Self(Arc::new(Utc::now))
     }
 

@@ -28,11 +28,7 @@ impl Cursor {
                 .with("kind", kind)
                 .because(e)
         })?;
-        Ok(Self {
-            kind: Cow::Borrowed(kind),
-            version,
-            position: Raw::parse(text)?,
-        })
+        Ok(Self { kind: Cow::Borrowed(kind), version, position: Raw::parse(text)? })
     }
 
     /// Decodes a position of this kind, written by this version or an earlier one.
@@ -42,13 +38,10 @@ impl Cursor {
     /// version or a position that does not read. Never "start over".
     pub fn decode<T: DeserializeOwned>(&self, kind: &'static str, version: u32) -> Result<T> {
         if self.kind != kind {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "the checkpoint belongs to another source",
-            )
-            .with("expected", kind)
-            .with("found", &self.kind)
-            .with_hint("give this pipeline a name of its own, or set its checkpoint anew"));
+            return Err(Error::new(ErrorKind::Config, "the checkpoint belongs to another source")
+                .with("expected", kind)
+                .with("found", &self.kind)
+                .with_hint("give this pipeline a name of its own, or set its checkpoint anew"));
         }
         if self.version > version {
             return Err(Error::new(
@@ -61,13 +54,10 @@ impl Cursor {
             .with_hint("run the newer version again, or set the checkpoint anew"));
         }
         serde_json::from_str(self.position.get()).map_err(|e| {
-            Error::new(
-                ErrorKind::InvalidData,
-                "the checkpoint's position cannot be read",
-            )
-            .with("kind", kind)
-            .with("version", self.version)
-            .because(e)
+            Error::new(ErrorKind::InvalidData, "the checkpoint's position cannot be read")
+                .with("kind", kind)
+                .with("version", self.version)
+                .because(e)
         })
     }
 
@@ -90,18 +80,9 @@ mod tests {
     fn another_source_and_a_newer_version_are_errors_not_a_new_start() {
         let cursor = Cursor::encode("port", 2, &[1, 2]).unwrap();
         assert_eq!(cursor.decode::<Vec<u8>>("port", 2).unwrap(), [1, 2]);
-        assert_eq!(
-            cursor.decode::<Vec<u8>>("oci", 2).unwrap_err().kind(),
-            ErrorKind::Config
-        );
-        assert_eq!(
-            cursor.decode::<Vec<u8>>("port", 1).unwrap_err().kind(),
-            ErrorKind::InvalidData
-        );
-        assert_eq!(
-            cursor.decode::<String>("port", 2).unwrap_err().kind(),
-            ErrorKind::InvalidData
-        );
+        assert_eq!(cursor.decode::<Vec<u8>>("oci", 2).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(cursor.decode::<Vec<u8>>("port", 1).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(cursor.decode::<String>("port", 2).unwrap_err().kind(), ErrorKind::InvalidData);
         let text = serde_json::to_string(&cursor).unwrap();
         assert_eq!(text, r#"{"kind":"port","version":2,"position":[1,2]}"#);
         assert_eq!(serde_json::from_str::<Cursor>(&text).unwrap(), cursor);

@@ -43,14 +43,7 @@ impl DeadLetter {
 
     /// Creates the letter of a record that could not be made an event.
     pub fn record(id: EventId, body: impl Into<Vec<u8>>, error: &Error) -> Self {
-        Self::new(
-            Record::Bytes {
-                id,
-                body: body.into(),
-            },
-            error,
-            0,
-        )
+        Self::new(Record::Bytes { id, body: body.into() }, error, 0)
     }
 
     fn new(record: Record, error: &Error, attempts: u32) -> Self {

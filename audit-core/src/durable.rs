@@ -35,12 +35,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// Those of the operating system.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Makes a directory and those above it, mode 0700, unless it is there.
@@ -84,25 +79,39 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Conflict`] when another process holds it; otherwise as [`io_error`].
     pub fn acquire(path: &Path) -> Result<Self> {
-        let lock_path = sibling(path, ".lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(|e| io_error(&e, &lock_path))?;
+        let (file, lock_path) = lock_file(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::new(
-                ErrorKind::Conflict,
-                "another process is using this file",
-            )
-            .with("path", path.display())
-            .with_hint("wait until it ends, or stop it; `fuser` on the lock file names it")),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::new(ErrorKind::Conflict, "another process is using this file")
+                    .with("path", path.display())
+                    .with_hint("wait until it ends, or stop it; `fuser` on the lock file names it"))
+            }
             Err(TryLockError::Error(e)) => Err(io_error(&e, &lock_path)),
         }
     }
+
+    /// Takes the lock of `path`, waiting for as long as another holds it: for short steps only.
+    ///
+    /// # Errors
+    /// As [`io_error`].
+    pub fn wait(path: &Path) -> Result<Self> {
+        let (file, lock_path) = lock_file(path)?;
+        file.lock().map_err(|e| io_error(&e, &lock_path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn lock_file(path: &Path) -> Result<(File, PathBuf)> {
+    let lock_path = sibling(path, ".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|e| io_error(&e, &lock_path))?;
+    Ok((file, lock_path))
 }
 
 /// Turns an error of the operating system into one that names the path and says what to do.
@@ -112,19 +121,14 @@ impl Lock {
 pub fn io_error(error: &io::Error, path: &Path) -> Error {
     use io::ErrorKind as Io;
     let (kind, hint) = match error.kind() {
-        Io::NotFound => (
-            ErrorKind::Config,
-            Some("create the directory, or correct the path"),
-        ),
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => (
-            ErrorKind::Config,
-            Some("give this user the right to write there, or change the path"),
-        ),
+        Io::NotFound => (ErrorKind::Config, Some("create the directory, or correct the path")),
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => {
+            (ErrorKind::Config, Some("give this user the right to write there, or change the path"))
+        }
         Io::IsADirectory | Io::NotADirectory => (ErrorKind::Config, Some("correct the path")),
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => (
-            ErrorKind::Unavailable,
-            Some("free some space; it goes on where it stopped"),
-        ),
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
+            (ErrorKind::Unavailable, Some("free some space; it goes on where it stopped"))
+        }
         _ => (ErrorKind::Unavailable, None),
     };
     let error = Error::new(kind, error.to_string()).with("path", path.display());
@@ -147,15 +151,8 @@ mod tests {
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "no temporary file stays"
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
     }
 
     #[test]
@@ -163,10 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let held = Lock::acquire(&path).unwrap();
-        assert_eq!(
-            Lock::acquire(&path).unwrap_err().kind(),
-            ErrorKind::Conflict
-        );
+        assert_eq!(Lock::acquire(&path).unwrap_err().kind(), ErrorKind::Conflict);
         drop(held);
         Lock::acquire(&path).unwrap();
     }

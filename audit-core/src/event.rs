@@ -225,16 +225,10 @@ mod tests {
         let raw = Raw::parse(r#"{"b": 1.10, "a": "\u0041", "a": 2}"#).unwrap();
         let time = DateTime::from_timestamp_millis(1_665_664_496_789).unwrap();
         let mut event = AuditEvent::new(EventId::new("t/1"), "db".into(), time, raw);
-        event.action = Action {
-            name: Some("x.Update".into()),
-            kind: ActionKind::Update,
-        };
+        event.action = Action { name: Some("x.Update".into()), kind: ActionKind::Update };
         event.origin.ip = Some("2001:db8::1".parse().unwrap());
         let text = serde_json::to_string(&event).unwrap();
-        assert!(
-            text.contains(r#""raw":{"b": 1.10, "a": "\u0041", "a": 2}"#),
-            "{text}"
-        );
+        assert!(text.contains(r#""raw":{"b": 1.10, "a": "\u0041", "a": 2}"#), "{text}");
         assert_eq!(serde_json::from_str::<AuditEvent>(&text).unwrap(), event);
     }
 }

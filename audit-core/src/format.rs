@@ -41,9 +41,7 @@ impl Format {
                 let envelope = Envelope {
                     id: event.id.as_str(),
                     source: &event.source,
-                    time: event
-                        .time
-                        .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+                    time: event.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
                     action: event.action.is_known().then_some(&event.action),
                     actor: event.actor.as_ref(),
                     target: event.target.as_ref(),
@@ -90,16 +88,12 @@ impl FromStr for Format {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|f| f.as_str() == name)
-            .ok_or_else(|| {
-                let known: Vec<_> = Self::ALL.iter().map(|f| f.as_str()).collect();
-                Error::new(ErrorKind::Config, "unknown format")
-                    .with("format", name.escape_debug())
-                    .with_hint(format!("use one of {}", known.join(", ")))
-            })
+        Self::ALL.iter().copied().find(|f| f.as_str() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|f| f.as_str()).collect();
+            Error::new(ErrorKind::Config, "unknown format")
+                .with("format", name.escape_debug())
+                .with_hint(format!("use one of {}", known.join(", ")))
+        })
     }
 }
 

@@ -69,11 +69,7 @@ impl Raw {
 }
 
 fn not_json(error: &serde_json::Error) -> Error {
-    let what = if error.is_eof() {
-        "cut-off JSON"
-    } else {
-        "not valid JSON"
-    };
+    let what = if error.is_eof() { "cut-off JSON" } else { "not valid JSON" };
     Error::new(ErrorKind::InvalidData, what)
         .with("line", error.line())
         .with("column", error.column())
@@ -115,9 +111,7 @@ impl Text<'_> {
 
     /// Returns the text as an owned string, under the same conditions as [`Text::get`].
     pub fn into_boxed(self) -> Option<Box<str>> {
-        self.0
-            .filter(|text| !text.is_empty())
-            .map(|text| text.into_owned().into_boxed_str())
+        self.0.filter(|text| !text.is_empty()).map(|text| text.into_owned().into_boxed_str())
     }
 }
 
@@ -188,9 +182,8 @@ mod tests {
     }
 
     fn actor(text: &str) -> Result<Option<Box<str>>> {
-        let (raw, actor) = Raw::read(text, |p| {
-            Fields::deserialize(p).map(|f| f.actor.into_boxed())
-        })?;
+        let (raw, actor) =
+            Raw::read(text, |p| Fields::deserialize(p).map(|f| f.actor.into_boxed()))?;
         assert_eq!(raw.get(), text);
         Ok(actor)
     }
@@ -213,25 +206,13 @@ mod tests {
         assert_eq!(actor(r#"{"actor":7}"#).unwrap().as_deref(), Some("7"));
         assert_eq!(actor(r#"{"actor":{"id":7}}"#).unwrap(), None);
         assert_eq!(actor(r#"{"actor":null}"#).unwrap(), None);
-        assert_eq!(
-            actor(r#"{"actor":"\ud800"}"#).unwrap(),
-            None,
-            "lone surrogate"
-        );
+        assert_eq!(actor(r#"{"actor":"\ud800"}"#).unwrap(), None, "lone surrogate");
         assert_eq!(actor(r#"[1,2]"#).unwrap(), None);
     }
 
     #[test]
     fn refuses_what_is_not_one_json_value() {
-        for text in [
-            "",
-            "{",
-            "{}{}",
-            "{\"a\":NaN}",
-            "<html>",
-            "{\"a\":1,}",
-            "\u{feff}{}",
-        ] {
+        for text in ["", "{", "{}{}", "{\"a\":NaN}", "<html>", "{\"a\":1,}", "\u{feff}{}"] {
             let error = actor(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{text}");
             assert!(Raw::parse(text).is_err());
@@ -247,10 +228,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_payload() {
-        assert_eq!(
-            format!("{:?}", Raw::parse(r#"{"pin":1}"#).unwrap()),
-            "Raw(9 bytes)"
-        );
+        assert_eq!(format!("{:?}", Raw::parse(r#"{"pin":1}"#).unwrap()), "Raw(9 bytes)");
     }
 
     proptest! {

@@ -37,10 +37,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Never tries again.
     pub fn never() -> Self {
-        Self {
-            max_attempts: 1,
-            ..Self::default()
-        }
+        Self { max_attempts: 1, ..Self::default() }
     }
 
     /// Sets [`initial`](Self::initial).
@@ -78,12 +75,7 @@ impl RetryPolicy {
             .without_max_times()
             .with_jitter()
             .build();
-        Backoff {
-            policy: self,
-            delays,
-            failures: 0,
-            since: None,
-        }
+        Backoff { policy: self, delays, failures: 0, since: None }
     }
 }
 
@@ -126,9 +118,7 @@ mod tests {
 
     fn delays(policy: RetryPolicy, error: &Error) -> Vec<Duration> {
         let mut backoff = policy.start();
-        std::iter::from_fn(|| backoff.next(error))
-            .take(1000)
-            .collect()
+        std::iter::from_fn(|| backoff.next(error)).take(1000).collect()
     }
 
     #[tokio::test]
@@ -136,10 +126,7 @@ mod tests {
         let policy = RetryPolicy::default().max_attempts(12);
         let delays = delays(policy, &Error::new(ErrorKind::Unavailable, ""));
         assert_eq!(delays.len(), 11);
-        assert!(
-            delays[0] >= policy.initial && delays[0] <= 2 * policy.initial,
-            "{delays:?}"
-        );
+        assert!(delays[0] >= policy.initial && delays[0] <= 2 * policy.initial, "{delays:?}");
         assert!(delays.iter().all(|d| *d <= 2 * policy.max), "{delays:?}");
         assert!(delays[10] >= policy.max);
     }
@@ -150,27 +137,13 @@ mod tests {
             Error::new(ErrorKind::RateLimited, "").with_retry(Retry::After(Duration::from_secs(s)))
         };
         let policy = RetryPolicy::default().max_attempts(3);
-        assert!(
-            delays(policy, &asked(60))
-                .iter()
-                .all(|d| *d >= Duration::from_secs(60))
-        );
-        assert_eq!(
-            delays(policy, &asked(16 * 60)),
-            [],
-            "longer than all the time there is"
-        );
+        assert!(delays(policy, &asked(60)).iter().all(|d| *d >= Duration::from_secs(60)));
+        assert_eq!(delays(policy, &asked(16 * 60)), [], "longer than all the time there is");
     }
 
     #[tokio::test]
     async fn a_final_error_is_not_tried_again() {
-        assert_eq!(
-            delays(RetryPolicy::default(), &Error::new(ErrorKind::Auth, "")),
-            []
-        );
-        assert_eq!(
-            delays(RetryPolicy::never(), &Error::new(ErrorKind::Timeout, "")),
-            []
-        );
+        assert_eq!(delays(RetryPolicy::default(), &Error::new(ErrorKind::Auth, "")), []);
+        assert_eq!(delays(RetryPolicy::never(), &Error::new(ErrorKind::Timeout, "")), []);
     }
 }

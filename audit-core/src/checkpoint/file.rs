@@ -76,14 +76,8 @@ impl FileCheckpoint {
 
     /// As [`open`](Self::open), with the clock that stamps the saves.
     pub fn with_clock(dir: impl Into<PathBuf>, clock: Clock) -> Self {
-        let shared = Shared {
-            dir: dir.into(),
-            clock,
-            locks: Mutex::default(),
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { dir: dir.into(), clock, locks: Mutex::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Returns the file of a stream.
@@ -119,12 +113,7 @@ impl FileCheckpoint {
             Err(e) if e.kind() == ErrorKind::InvalidData => 0,
             Err(e) => return Err(e),
         };
-        self.shared.write(
-            stream,
-            cursor,
-            Revision(revision + 1),
-            Some(reason.to_owned()),
-        )
+        self.shared.write(stream, cursor, Revision(revision + 1), Some(reason.to_owned()))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -133,11 +122,9 @@ impl FileCheckpoint {
         call: impl FnOnce(&Shared, &StreamId) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (shared, stream) = (Arc::clone(&self.shared), stream.clone());
-        tokio::task::spawn_blocking(move || call(&shared, &stream))
-            .await
-            .map_err(|e| {
-                Error::new(ErrorKind::Unexpected, "the checkpoint's thread ended early").because(e)
-            })?
+        tokio::task::spawn_blocking(move || call(&shared, &stream)).await.map_err(|e| {
+            Error::new(ErrorKind::Unexpected, "the checkpoint's thread ended early").because(e)
+        })?
     }
 }
 
@@ -159,10 +146,7 @@ impl Checkpoint for FileCheckpoint {
         after: Option<Revision>,
     ) -> Result<Revision> {
         let cursor = cursor.clone();
-        self.blocking(stream, move |shared, stream| {
-            shared.save(stream, &cursor, after)
-        })
-        .await
+        self.blocking(stream, move |shared, stream| shared.save(stream, &cursor, after)).await
     }
 }
 
@@ -197,12 +181,7 @@ impl Shared {
         if current != after {
             return Err(conflict(stream, current, after));
         }
-        self.write(
-            stream,
-            cursor,
-            Revision(current.map_or(1, |r| r.0 + 1)),
-            None,
-        )
+        self.write(stream, cursor, Revision(current.map_or(1, |r| r.0 + 1)), None)
     }
 
     fn write(
@@ -251,14 +230,8 @@ fn encode(body: &Body) -> Result<String> {
         |e| Error::new(ErrorKind::Unexpected, "cannot write the checkpoint as JSON").because(e);
     let body = serde_json::value::to_raw_value(body).map_err(unexpected)?;
     let crc32 = crc32fast::hash(body.get().as_bytes());
-    let envelope = Envelope {
-        version: VERSION,
-        crc32,
-        body: &body,
-    };
-    serde_json::to_string(&envelope)
-        .map(|text| text + "\n")
-        .map_err(unexpected)
+    let envelope = Envelope { version: VERSION, crc32, body: &body };
+    serde_json::to_string(&envelope).map(|text| text + "\n").map_err(unexpected)
 }
 
 fn read(path: &Path, stream: &StreamId) -> Result<Option<Saved>> {
@@ -268,10 +241,7 @@ fn read(path: &Path, stream: &StreamId) -> Result<Option<Saved>> {
         Err(e) => return Err(durable::io_error(&e, path).while_doing("load the checkpoint")),
     };
     decode(&text, stream).map(Some).map_err(|e| {
-        let hint = match fs::read(previous(path))
-            .ok()
-            .and_then(|t| decode(&t, stream).ok())
-        {
+        let hint = match fs::read(previous(path)).ok().and_then(|t| decode(&t, stream).ok()) {
             Some(saved) => format!(
                 "the save before it is whole (revision {}, {}): `{}`; set it as the checkpoint, or \
                  another position by hand",
@@ -281,9 +251,7 @@ fn read(path: &Path, stream: &StreamId) -> Result<Option<Saved>> {
             ),
             None => "set the checkpoint by hand, or move the file away to start over".to_owned(),
         };
-        e.while_doing("load the checkpoint")
-            .with("path", path.display())
-            .with_hint(hint)
+        e.while_doing("load the checkpoint").with("path", path.display()).with_hint(hint)
     })
 }
 
@@ -297,11 +265,9 @@ fn decode(text: &[u8], stream: &StreamId) -> Result<Saved> {
         .map_err(|_| damaged("the file is damaged or cut off"))?
         .version;
     if version != VERSION {
-        return Err(
-            damaged("the file was written by another version of this program")
-                .with("found", version)
-                .with("understood", VERSION),
-        );
+        return Err(damaged("the file was written by another version of this program")
+            .with("found", version)
+            .with("understood", VERSION));
     }
     let envelope: Envelope<'_> =
         serde_json::from_slice(text).map_err(|_| damaged("the file is damaged or cut off"))?;
@@ -338,32 +304,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let checkpoint = FileCheckpoint::open(dir.path());
         let first = checkpoint.save(&stream(), &cursor(1), None).await.unwrap();
-        checkpoint
-            .save(&stream(), &cursor(2), Some(first))
-            .await
-            .unwrap();
-        assert_eq!(
-            checkpoint.peek_previous(&stream()).unwrap().unwrap().cursor,
-            cursor(1)
-        );
+        checkpoint.save(&stream(), &cursor(2), Some(first)).await.unwrap();
+        assert_eq!(checkpoint.peek_previous(&stream()).unwrap().unwrap().cursor, cursor(1));
 
         let path = checkpoint.path(&stream());
-        let text = fs::read_to_string(&path)
-            .unwrap()
-            .replace("\"position\":2", "\"position\":7");
+        let text = fs::read_to_string(&path).unwrap().replace("\"position\":2", "\"position\":7");
         fs::write(&path, text).unwrap();
         let error = checkpoint.load(&stream()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
-        assert!(
-            error.hint().unwrap().contains("revision 1"),
-            "{:?}",
-            error.hint()
-        );
+        assert!(error.hint().unwrap().contains("revision 1"), "{:?}", error.hint());
         assert!(error.to_string().contains("orders.checkpoint"), "{error}");
 
-        checkpoint
-            .set(&stream(), &cursor(1), "file was damaged")
-            .unwrap();
+        checkpoint.set(&stream(), &cursor(1), "file was damaged").unwrap();
         let saved = checkpoint.peek(&stream()).unwrap().unwrap();
         assert_eq!(saved.reason.as_deref(), Some("file was damaged"));
     }
@@ -395,14 +347,8 @@ mod tests {
         let running = FileCheckpoint::open(dir.path());
         running.save(&stream(), &cursor(1), None).await.unwrap();
         let other = FileCheckpoint::open(dir.path());
-        assert_eq!(
-            other.load(&stream()).await.unwrap_err().kind(),
-            ErrorKind::Conflict
-        );
-        assert_eq!(
-            other.set(&stream(), &cursor(9), "x").unwrap_err().kind(),
-            ErrorKind::Conflict
-        );
+        assert_eq!(other.load(&stream()).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(other.set(&stream(), &cursor(9), "x").unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(other.peek(&stream()).unwrap().unwrap().cursor, cursor(1));
         drop(running);
         assert!(other.load(&stream()).await.unwrap().is_some());

@@ -1,0 +1,356 @@
+mod deliver;
+mod progress;
+mod stop;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use self::deliver::{Outlet, Settled, Settling};
+pub use self::progress::{Progress, Summary};
+use self::stop::Stopping;
+use crate::retry::Backoff;
+use crate::{
+    AuditEvent, Batch, Checkpoint, Clock, Cursor, DeadLetters, Error, Limit, Read, Result,
+    RetryPolicy, Revision, Sink, Source, StreamId,
+};
+
+/// Moves events from one source to one sink, and owns the progress.
+///
+/// At every instant, also of a process that is killed:
+///
+/// > told to the source ≤ saved in the checkpoint ≤ durable in the sink or in the dead letters
+///
+/// So nothing is lost, and a crash repeats at most the batch in flight, which has no effect in a
+/// sink that [deduplicates](Sink::deduplicates). The next batch is read while the last is written;
+/// the order of commits is the order of reads.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use audit_core::{MemoryCheckpoint, Pipeline, Sink, Source};
+/// # async fn ship(source: Box<dyn Source>, sink: Arc<dyn Sink>)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// let checkpoint = Arc::new(MemoryCheckpoint::new());
+/// let summary = Pipeline::new("orders".parse()?, source, sink, checkpoint)
+///     .run(std::future::pending())
+///     .await?;
+/// println!("{} delivered", summary.delivered);
+/// # Ok(()) }
+/// ```
+pub struct Pipeline {
+    source: Box<dyn Source>,
+    outlet: Outlet,
+    limit: Limit,
+    follow: bool,
+    dry_run: bool,
+    grace: Duration,
+}
+
+type Filter = Box<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
+type Observer = Box<dyn Fn(Progress<'_>) + Send + Sync>;
+
+impl Pipeline {
+    /// Connects a source, a sink and the place where the stream's progress is kept.
+    ///
+    /// A sink that keeps the checkpoint in the same transaction as the events is given twice.
+    pub fn new(
+        stream: StreamId,
+        source: Box<dyn Source>,
+        sink: Arc<dyn Sink>,
+        checkpoint: Arc<dyn Checkpoint>,
+    ) -> Self {
+        Self {
+            source,
+            outlet: Outlet {
+                stream,
+                sink,
+                checkpoint,
+                dead_letters: None,
+                filter: None,
+                observer: Box::new(|_| ()),
+                retry: RetryPolicy::default(),
+                clock: Clock::system(),
+            },
+            limit: Limit::default(),
+            follow: false,
+            dry_run: false,
+            grace: Duration::from_secs(30),
+        }
+    }
+
+    /// Keeps undeliverable records here and goes on. Without it the first one stops the run.
+    #[must_use]
+    pub fn dead_letters(mut self, dead_letters: Arc<dyn DeadLetters>) -> Self {
+        self.outlet.dead_letters = Some(dead_letters);
+        self
+    }
+
+    /// Bounds one batch, and so the memory: at most two batches are held at a time.
+    #[must_use]
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sets how long failed calls are tried again.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.outlet.retry = retry;
+        self
+    }
+
+    /// Goes on when the source has nothing new, until stopped. Else an idle source ends the run.
+    #[must_use]
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// Reads and maps, but writes nothing: not to the sink, the checkpoint or the source.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Bounds how long a write may take to finish after a stop was requested; 30 s by default.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Delivers only the events for which `keep` is true; the others count as filtered.
+    #[must_use]
+    pub fn filter(mut self, keep: impl Fn(&AuditEvent) -> bool + Send + Sync + 'static) -> Self {
+        self.outlet.filter = Some(Box::new(keep));
+        self
+    }
+
+    /// Reports progress: after each batch, and when it waits.
+    #[must_use]
+    pub fn on_progress(mut self, observer: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.outlet.observer = Box::new(observer);
+        self
+    }
+
+    /// Takes the time for dead letters from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.outlet.clock = clock;
+        self
+    }
+
+    /// Runs until the source has no more, an error ends it, or `stop` resolves.
+    ///
+    /// After `stop` nothing more is read; the batch in flight may finish what it is doing within the
+    /// [`grace`](Self::grace) time, and is else abandoned whole, to be read again by the next run.
+    ///
+    /// # Errors
+    /// The first error that cannot be retried, or was retried to the end of the [`RetryPolicy`],
+    /// with the [`Summary`] of what was done before. What the summary counts is safe.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, RunError> {
+        let stopping = Stopping::new();
+        let stop = async {
+            stop.await;
+            stopping.request();
+            std::future::pending::<()>().await
+        };
+        let started = Instant::now();
+        let mut summary = Summary::default();
+        let mut run = Run { pipeline: self, stopping: &stopping, summary: &mut summary, started };
+        let result = tokio::select! {
+            result = run.drive() => result,
+            () = stop => Ok(()), // never: it pends once it has passed the word on
+        };
+        summary.elapsed = started.elapsed();
+        match result {
+            Ok(()) => Ok(summary),
+            Err(error) => Err(RunError { error, summary }),
+        }
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("stream", &self.outlet.stream)
+            .field("limit", &self.limit)
+            .field("follow", &self.follow)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a run ended early, and what it had done until then.
+#[derive(Debug)]
+pub struct RunError {
+    /// The error that ended it.
+    pub error: Error,
+    /// What was delivered and saved before.
+    pub summary: Summary,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.error)
+    }
+}
+
+/// One run under way.
+struct Run<'a> {
+    pipeline: Pipeline,
+    stopping: &'a Stopping,
+    summary: &'a mut Summary,
+    started: Instant,
+}
+
+/// Where the stream stands: what is saved.
+struct Position {
+    cursor: Option<Cursor>,
+    revision: Option<Revision>,
+}
+
+impl Run<'_> {
+    async fn drive(&mut self) -> Result<()> {
+        let outlet = &self.pipeline.outlet;
+        let (cursor, revision) = outlet.checkpoint.load(&outlet.stream).await?.unzip();
+        info!(stream = %outlet.stream, resumed = cursor.is_some(), "pipeline started");
+        let mut position = Position { cursor, revision };
+        let mut pending: Option<Batch> = None;
+        let mut failures = outlet.retry.start();
+        let mut opened = self.open_with_retry(&position).await?;
+        while opened {
+            let (read, settled) = self.read_while_settling(pending.take(), &position).await;
+            match settled? {
+                Settling::Nothing => {}
+                Settling::Done(settled, cursor) => {
+                    self.record(settled, &mut position, cursor).await?;
+                }
+                Settling::Abandoned => break,
+            }
+            let Some(read) = read else { break };
+            match read {
+                Err(error) => {
+                    opened = self.wait_before_retry(error, &mut failures).await?
+                        && self.open_with_retry(&position).await?;
+                    continue;
+                }
+                Ok(Read::Batch(batch)) => pending = Some(batch),
+                Ok(Read::Idle(wait)) if self.pipeline.follow => {
+                    self.pipeline.outlet.observe(Progress::Idle(wait));
+                    if self.stopping.sleep(wait).await {
+                        break;
+                    }
+                }
+                Ok(Read::Idle(_) | Read::End) => break,
+            }
+            failures = self.pipeline.outlet.retry.start();
+        }
+        self.summary.interrupted = self.stopping.requested();
+        if self.pipeline.dry_run { Ok(()) } else { self.pipeline.outlet.sink.close().await }
+    }
+
+    /// Opens the source; false when a stop was requested before that worked.
+    async fn open_with_retry(&mut self, position: &Position) -> Result<bool> {
+        let mut failures = self.pipeline.outlet.retry.start();
+        while let Err(error) = self.open(position).await {
+            if !self.wait_before_retry(error, &mut failures).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits before the source is tried again, or gives its error back when it shall not be; false
+    /// when a stop was requested.
+    async fn wait_before_retry(&mut self, error: Error, failures: &mut Backoff) -> Result<bool> {
+        let Some(delay) = failures.next(&error) else {
+            return Err(error);
+        };
+        self.summary.retries += 1;
+        warn!(%error, ?delay, attempt = failures.failures(), "the source failed, trying again");
+        self.pipeline.outlet.observe(Progress::Retrying { error: &error, delay });
+        Ok(!self.stopping.sleep(delay).await)
+    }
+
+    /// Opens the source, and tells it again what is saved: a crash may have come in between.
+    async fn open(&mut self, position: &Position) -> Result<()> {
+        self.pipeline.source.open(position.cursor.as_ref()).await?;
+        match &position.cursor {
+            Some(cursor) if !self.pipeline.dry_run => self.pipeline.source.committed(cursor).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the next batch while the last one is written and its cursor saved. The read is nothing
+    /// when a stop was requested.
+    async fn read_while_settling(
+        &mut self,
+        pending: Option<Batch>,
+        position: &Position,
+    ) -> (Option<Result<Read>>, Result<Settling>) {
+        let Pipeline { source, outlet, limit, dry_run, grace, .. } = &mut self.pipeline;
+        let (outlet, stopping) = (&*outlet, self.stopping);
+        let read = async {
+            tokio::select! {
+                biased;
+                () = stopping.wait() => None,
+                read = source.read(*limit) => Some(read),
+            }
+        };
+        let settle = async {
+            let Some(batch) = pending else {
+                return Ok(Settling::Nothing);
+            };
+            if *dry_run {
+                return Ok(outlet.pretend(batch, position.revision));
+            }
+            tokio::select! {
+                settling = outlet.settle(batch, position.revision, stopping) => settling,
+                () = stopping.wait_and(*grace) => Ok(Settling::Abandoned),
+            }
+        };
+        tokio::join!(read, settle)
+    }
+
+    /// Counts what is settled and tells the source.
+    async fn record(
+        &mut self,
+        settled: Settled,
+        position: &mut Position,
+        cursor: Cursor,
+    ) -> Result<()> {
+        position.revision = settled.revision;
+        self.summary.add(&settled.counts);
+        self.summary.elapsed = self.started.elapsed();
+        debug!(
+            read = settled.counts.read,
+            delivered = settled.counts.delivered,
+            duplicates = settled.counts.duplicates,
+            dead_lettered = settled.counts.dead_lettered,
+            "batch settled"
+        );
+        self.pipeline.outlet.observe(Progress::Settled(self.summary));
+        if !self.pipeline.dry_run {
+            let mut failures = self.pipeline.outlet.retry.start();
+            while let Err(error) = self.pipeline.source.committed(&cursor).await {
+                if !self.wait_before_retry(error, &mut failures).await? {
+                    break; // it is saved all the same: the next run tells the source again
+                }
+            }
+        }
+        position.cursor = Some(cursor);
+        Ok(())
+    }
+}

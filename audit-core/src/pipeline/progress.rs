@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::Error;
+
+/// What a run has done. Counts only what is settled, so that the books balance at any time:
+/// read = delivered + duplicates + dead-lettered + filtered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Records the source handed out, good and bad.
+    pub read: u64,
+    /// Events that are durable in the sink and were not there before.
+    pub delivered: u64,
+    /// Events that were in the sink already, from an earlier try.
+    pub duplicates: u64,
+    /// Records kept in the dead letters.
+    pub dead_lettered: u64,
+    /// Events that the filter left out.
+    pub filtered: u64,
+    /// Batches settled.
+    pub batches: u64,
+    /// Calls that failed and were made again.
+    pub retries: u64,
+    /// Payload bytes of the records read.
+    pub bytes: u64,
+    /// The latest event time seen.
+    pub latest: Option<DateTime<Utc>>,
+    /// Whether a stop was requested before the source had no more.
+    pub interrupted: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Returns whether every record read is accounted for.
+    pub fn balances(&self) -> bool {
+        self.read == self.delivered + self.duplicates + self.dead_lettered + self.filtered
+    }
+
+    pub(super) fn add(&mut self, batch: &Self) {
+        self.read += batch.read;
+        self.delivered += batch.delivered;
+        self.duplicates += batch.duplicates;
+        self.dead_lettered += batch.dead_lettered;
+        self.filtered += batch.filtered;
+        self.batches += batch.batches;
+        self.retries += batch.retries;
+        self.bytes += batch.bytes;
+        self.latest = self.latest.max(batch.latest);
+    }
+}
+
+/// What an observer of a run is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// A batch is settled; the sums so far.
+    Settled(&'a Summary),
+    /// A call failed and is made again after the delay.
+    Retrying {
+        /// Why it failed. Rate limiting is one reason among others.
+        error: &'a Error,
+        /// How long it waits.
+        delay: Duration,
+    },
+    /// The source has nothing new; it is asked again after this long.
+    Idle(Duration),
+}
