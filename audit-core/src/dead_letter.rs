@@ -1,6 +1,14 @@
+mod codec;
+mod file;
+mod memory;
+mod replay;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use self::file::FileDeadLetters;
+pub use self::memory::MemoryDeadLetters;
+pub use self::replay::DeadLetterSource;
 use crate::{AuditEvent, Error, ErrorKind, EventId, Result};
 
 /// A record that could not be delivered, with all that is needed to judge, mend and replay it.

@@ -58,6 +58,19 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Finds out whether a file could be written or, as long as it is not there, be made in the nearest
+/// directory above it that is. Changes nothing.
+///
+/// # Errors
+/// As [`io_error`].
+pub fn check_writable(path: &Path) -> Result<()> {
+    let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    if there != path && !there.is_dir() {
+        return Err(io_error(&io::ErrorKind::NotADirectory.into(), there));
+    }
+    rustix::fs::access(there, rustix::fs::Access::WRITE_OK).map_err(|e| io_error(&e.into(), there))
+}
+
 /// Returns the path of a file beside `path` whose name is that of `path`, plus a suffix.
 pub fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path.file_name().unwrap_or_default());

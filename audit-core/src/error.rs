@@ -32,6 +32,19 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Auth,
+        Self::Config,
+        Self::Conflict,
+        Self::InvalidData,
+        Self::RateLimited,
+        Self::Rejected,
+        Self::Timeout,
+        Self::Unavailable,
+        Self::Unexpected,
+    ];
+
     /// Returns the kind in lower-case words, as used in logs, metrics and dead letters.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,6 +58,11 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Unexpected => "unexpected",
         }
+    }
+
+    /// Returns the kind of that name, as [`as_str`](Self::as_str) gives it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 
     fn default_retry(self) -> Retry {

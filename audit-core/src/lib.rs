@@ -23,7 +23,9 @@ pub use batch::{Batch, Limit, Read};
 pub use checkpoint::{Checkpoint, FileCheckpoint, MemoryCheckpoint, Revision, Saved, StreamId};
 pub use clock::Clock;
 pub use cursor::Cursor;
-pub use dead_letter::{DeadLetter, DeadLetters, Record};
+pub use dead_letter::{
+    DeadLetter, DeadLetterSource, DeadLetters, FileDeadLetters, MemoryDeadLetters, Record,
+};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Target};
 pub use format::Format;

@@ -101,6 +101,15 @@ impl FileCheckpoint {
         read(&previous(&self.shared.path(stream)), stream)
     }
 
+    /// Finds out whether a stream's progress can be read and could be saved. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek), and [`ErrorKind::Config`] when the place cannot be written.
+    pub fn check(&self, stream: &StreamId) -> Result<()> {
+        self.peek(stream)?;
+        durable::check_writable(&self.shared.dir).map_err(|e| e.while_doing("check the checkpoint"))
+    }
+
     /// Replaces whatever is saved of a stream, also a damaged file, and records why.
     ///
     /// # Errors

@@ -1,0 +1,255 @@
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::replay::DeadLetterSource;
+use super::{DeadLetter, DeadLetters, codec};
+use crate::durable::{self, Lock};
+use crate::{Error, ErrorKind, Result};
+
+/// Keeps dead letters in a file, one line of JSON each, mode 0600.
+///
+/// Each letter holds the record, the reason, the number of tries and the times. The file is opened
+/// for each write, under a lock, so that a replay can take it away while a pipeline runs.
+#[derive(Debug)]
+pub struct FileDeadLetters {
+    path: PathBuf,
+}
+
+impl FileDeadLetters {
+    /// Uses a file, which is made by the first letter if it is not there.
+    pub fn open(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Returns the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the letters that wait, each id once, oldest first; those of an unfinished replay
+    /// first of all. Reads the file as it goes.
+    ///
+    /// # Errors
+    /// Each item fails on its own when its line cannot be read.
+    pub fn letters(&self) -> Result<impl Iterator<Item = Result<DeadLetter>> + use<>> {
+        let replaying = Lines::open(&self.replaying())?;
+        let waiting = Lines::open(&self.path)?;
+        let mut seen = HashSet::new();
+        Ok(replaying.into_iter().chain(waiting).flatten().filter_map(move |line| {
+            let letter = line.and_then(|line| line.parse());
+            let mut is_new =
+                |letter: &DeadLetter| seen.insert(xxh3_128(letter.id().as_str().as_bytes()));
+            letter.map(|l| is_new(&l).then_some(l)).transpose()
+        }))
+    }
+
+    /// Takes the letters that wait out of the way of new ones and returns them as a source.
+    ///
+    /// A replay that was cut off goes on with its letters first; call again for the others. What
+    /// fails again becomes a new letter. A letter leaves the disk only when it is committed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] while another replay runs.
+    pub fn replay(&self) -> Result<DeadLetterSource> {
+        let replaying = self.replaying();
+        let lock = Lock::acquire(&replaying).map_err(|e| e.while_doing("replay dead letters"))?;
+        let _no_writer = Lock::wait(&self.path)?;
+        let renamed = match fs::exists(&replaying) {
+            Ok(false) => match fs::rename(&self.path, &replaying) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                result => result.and_then(|()| durable::sync_directory(&replaying)),
+            },
+            result => result.map(|_| ()),
+        };
+        renamed
+            .map_err(|e| durable::io_error(&e, &self.path).while_doing("replay dead letters"))?;
+        Ok(DeadLetterSource::new(replaying, lock))
+    }
+
+    /// Finds out whether letters could be kept. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`durable::io_error`].
+    pub fn check(&self) -> Result<()> {
+        durable::check_writable(&self.path).map_err(|e| e.while_doing("check the dead letters"))
+    }
+
+    fn replaying(&self) -> PathBuf {
+        durable::sibling(&self.path, ".replaying")
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[async_trait]
+impl DeadLetters for FileDeadLetters {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        let mut lines = Vec::new();
+        for letter in letters {
+            codec::append(letter, &mut lines)?;
+        }
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || {
+            append(&path, &lines).map_err(|e| e.while_doing("keep the dead letters"))
+        })
+        .await
+        .map_err(|e| {
+            Error::new(ErrorKind::Unexpected, "the writing thread ended early").because(e)
+        })?
+    }
+}
+
+fn append(path: &Path, lines: &[u8]) -> Result<()> {
+    let failed = |e: io::Error| durable::io_error(&e, path);
+    durable::create_private_directory(parent(path)).map_err(failed)?;
+    let _one_at_a_time = Lock::wait(path)?;
+    let is_new = !fs::exists(path).map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    let end = end_of_whole_lines(&mut file).map_err(failed)?;
+    let written = (|| {
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
+        file.write_all(lines)?;
+        file.sync_data()?;
+        if is_new { durable::sync_directory(path) } else { Ok(()) }
+    })();
+    written.map_err(failed) // a part that was written is cut off by the next put
+}
+
+/// Returns where the last whole line ends: what follows was torn by a crash and never acknowledged.
+fn end_of_whole_lines(file: &mut File) -> io::Result<u64> {
+    const BLOCK: u64 = 64 << 10;
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(start))?;
+        block.clear();
+        (&mut *file).take(end - start).read_to_end(&mut block)?;
+        if let Some(at) = memchr::memrchr(b'\n', &block) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// The whole lines of a dead-letter file, with the offset behind each.
+pub(super) struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    offset: u64,
+}
+
+pub(super) struct Line {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// Where the next line begins.
+    pub(super) end: u64,
+}
+
+impl Lines {
+    /// Opens the file; nothing when it is not there.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>> {
+        match File::open(path) {
+            Ok(file) => {
+                Ok(Some(Self { path: path.to_owned(), reader: BufReader::new(file), offset: 0 }))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(durable::io_error(&e, path).while_doing("read the dead letters")),
+        }
+    }
+
+    pub(super) fn seek(&mut self, offset: u64) -> Result<()> {
+        self.reader
+            .seek(SeekFrom::Start(offset))
+            .map_err(|e| durable::io_error(&e, &self.path).while_doing("read the dead letters"))?;
+        self.offset = offset;
+        Ok(())
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Line>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut bytes = Vec::new();
+        match self.reader.read_until(b'\n', &mut bytes) {
+            // A torn last line was never acknowledged, so it holds nothing.
+            Ok(_) if bytes.last() != Some(&b'\n') => None,
+            Ok(_) => {
+                self.offset += bytes.len() as u64;
+                bytes.pop();
+                Some(Ok(Line { path: self.path.clone(), bytes, end: self.offset }))
+            }
+            Err(e) => {
+                let error = durable::io_error(&e, &self.path);
+                Some(Err(error.while_doing("read the dead letters")))
+            }
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn parse(&self) -> Result<DeadLetter> {
+        codec::parse(&self.bytes).map_err(|e| {
+            e.while_doing("read the dead letters")
+                .with("path", self.path.display())
+                .with("line ends at byte", self.end)
+        })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventId;
+
+    fn letter(id: &str) -> DeadLetter {
+        DeadLetter::record(EventId::new(id), "{", &Error::new(ErrorKind::InvalidData, "broken"))
+    }
+
+    fn ids(store: &FileDeadLetters) -> Vec<String> {
+        store.letters().unwrap().map(|l| l.unwrap().id().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_torn_line_is_cut_off_and_repeats_fold() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileDeadLetters::open(dir.path().join("sub/dead.ndjson"));
+        assert_eq!(ids(&store), [""; 0]);
+        store.put(&[letter("a"), letter("b")]).await.unwrap();
+        let mut text = fs::read(store.path()).unwrap();
+        text.extend_from_slice(b"{\"version\":1,\"id\":\"torn");
+        fs::write(store.path(), text).unwrap();
+        assert_eq!(ids(&store), ["a", "b"]);
+        store.put(&[letter("b"), letter("c")]).await.unwrap();
+        assert_eq!(ids(&store), ["a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_reported_and_leaves_no_torn_line_behind() {
+        let store = FileDeadLetters::open("/dev/full");
+        // The lock file cannot be made there, or the write fails: never a silent success.
+        assert!(store.put(&[letter("a")]).await.is_err());
+    }
+}
