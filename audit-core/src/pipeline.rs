@@ -1,6 +1,8 @@
 mod deliver;
 mod progress;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -230,7 +232,7 @@ impl Run<'_> {
         let mut pending: Option<Batch> = None;
         let mut failures = outlet.retry.start();
         let mut opened = self.open_with_retry(&position).await?;
-        while opened {
+        while opened && !self.stopping.requested() {
             let (read, settled) = self.read_while_settling(pending.take(), &position).await;
             match settled? {
                 Settling::Nothing => {}

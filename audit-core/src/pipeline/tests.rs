@@ -1,0 +1,423 @@
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use tokio::time::sleep;
+
+use super::*;
+use crate::{
+    DeadLetter, ErrorKind, EventId, Failure, MemoryCheckpoint, MemoryDeadLetters, Raw, Retry,
+    Written,
+};
+
+/// Everything that happens at the edges, in order.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Hands out what it is given, and logs.
+struct Script {
+    log: Log,
+    reads: VecDeque<Result<Read>>,
+}
+
+#[async_trait]
+impl Source for Script {
+    async fn open(&mut self, from: Option<&Cursor>) -> Result<()> {
+        self.log.push(format!("open {}", from.map_or("-".into(), position)));
+        Ok(())
+    }
+
+    async fn read(&mut self, _: Limit) -> Result<Read> {
+        self.log.push("read".into());
+        self.reads.pop_front().unwrap_or(Ok(Read::End))
+    }
+
+    async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
+        self.log.push(format!("committed {}", position(cursor)));
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Answers each write as scripted, then accepts everything, and logs.
+struct Answers {
+    log: Log,
+    answers: Mutex<VecDeque<Answer>>,
+    closed: Mutex<bool>,
+}
+
+enum Answer {
+    Says(Result<Written>),
+    Hangs(Duration),
+}
+
+#[async_trait]
+impl Sink for Answers {
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn write(&self, events: &[AuditEvent]) -> Result<Written> {
+        let ids: Vec<_> = events.iter().map(|e| e.id.as_str()).collect();
+        self.log.push(format!("write {}", ids.join(" ")));
+        let answer = self.answers.lock().unwrap().pop_front();
+        let answer = match answer {
+            Some(Answer::Says(answer)) => answer,
+            Some(Answer::Hangs(time)) => {
+                sleep(time).await;
+                Ok(Written::all())
+            }
+            None => Ok(Written::all()),
+        };
+        self.log.push("written".into());
+        answer
+    }
+
+    async fn close(&self) -> Result<()> {
+        *self.closed.lock().unwrap() = true;
+        Ok(())
+    }
+}
+
+fn position(cursor: &Cursor) -> String {
+    cursor.decode::<u32>("script", 1).unwrap().to_string()
+}
+
+fn event(id: &str) -> AuditEvent {
+    let raw = Raw::parse(format!(r#"{{"id":"{id}"}}"#)).unwrap();
+    AuditEvent::new(EventId::new(id), "script".into(), DateTime::UNIX_EPOCH, raw)
+}
+
+fn batch(n: u32, ids: &str) -> Result<Read> {
+    let cursor = Cursor::encode("script", 1, &n).unwrap();
+    Ok(Read::Batch(Batch::new(ids.split_whitespace().map(event).collect(), cursor)))
+}
+
+fn failing(index: usize, kind: ErrorKind) -> Failure {
+    Failure { index, error: Error::new(kind, "scripted") }
+}
+
+fn refuses(failures: Vec<Failure>) -> Answer {
+    Answer::Says(Ok(Written { duplicates: 0, failures }))
+}
+
+fn fails(kind: ErrorKind) -> Answer {
+    Answer::Says(Err(Error::new(kind, "scripted")))
+}
+
+struct Bench {
+    log: Log,
+    sink: Arc<Answers>,
+    checkpoint: Arc<MemoryCheckpoint>,
+    letters: Arc<MemoryDeadLetters>,
+}
+
+impl Bench {
+    fn new(answers: Vec<Answer>) -> Self {
+        let log = Log::default();
+        let sink = Answers {
+            log: log.clone(),
+            answers: Mutex::new(answers.into()),
+            closed: Mutex::default(),
+        };
+        Self { log, sink: Arc::new(sink), checkpoint: Arc::default(), letters: Arc::default() }
+    }
+
+    fn stream() -> StreamId {
+        "test".parse().unwrap()
+    }
+
+    fn bare(&self, reads: Vec<Result<Read>>) -> Pipeline {
+        let source = Box::new(Script { log: self.log.clone(), reads: reads.into() });
+        let sink = Arc::clone(&self.sink) as Arc<dyn Sink>;
+        let checkpoint = Arc::clone(&self.checkpoint) as Arc<dyn Checkpoint>;
+        Pipeline::new(Self::stream(), source, sink, checkpoint)
+    }
+
+    fn pipeline(&self, reads: Vec<Result<Read>>) -> Pipeline {
+        self.bare(reads).dead_letters(Arc::clone(&self.letters) as Arc<dyn DeadLetters>)
+    }
+
+    async fn saved(&self) -> Option<String> {
+        let loaded = self.checkpoint.load(&Self::stream()).await.unwrap();
+        loaded.map(|(cursor, _)| position(&cursor))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn saves_before_it_tells_the_source_and_reads_while_it_writes() {
+    let bench = Bench::new(vec![]);
+    let summary =
+        bench.pipeline(vec![batch(1, "a b"), batch(2, "c")]).run(pending()).await.unwrap();
+    assert_eq!(
+        bench.log.lines(),
+        [
+            "open -",
+            "read",
+            "read",
+            "write a b",
+            "written",
+            "committed 1",
+            "read",
+            "write c",
+            "written",
+            "committed 2",
+        ]
+    );
+    assert_eq!((summary.read, summary.delivered, summary.batches), (3, 3, 2));
+    assert!(summary.balances() && !summary.interrupted);
+    assert_eq!(bench.saved().await.as_deref(), Some("2"));
+    assert!(*bench.sink.closed.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_read_does_not_wait_for_a_slow_write() {
+    let bench = Bench::new(vec![Answer::Hangs(Duration::from_secs(60))]);
+    bench.pipeline(vec![batch(1, "a"), batch(2, "b")]).run(pending()).await.unwrap();
+    let lines = bench.log.lines();
+    let at = |wanted: &str| lines.iter().position(|line| line == wanted).unwrap();
+    let second_read = lines.iter().enumerate().filter(|(_, l)| *l == "read").nth(1).unwrap().0;
+    assert!(second_read < at("written"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_source_is_told_again_what_was_saved_before_a_crash() {
+    let bench = Bench::new(vec![]);
+    bench.pipeline(vec![batch(7, "a")]).run(pending()).await.unwrap();
+    bench.log.0.lock().unwrap().clear();
+    bench.pipeline(vec![]).run(pending()).await.unwrap();
+    assert_eq!(bench.log.lines(), ["open 7", "committed 7", "read"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_event_is_judged_alone_and_only_what_may_pass_is_sent_again() {
+    let bench = Bench::new(vec![
+        refuses(vec![
+            failing(3, ErrorKind::Unavailable),
+            failing(0, ErrorKind::Rejected),
+            failing(1, ErrorKind::RateLimited),
+        ]),
+        refuses(vec![failing(0, ErrorKind::RateLimited)]),
+    ]);
+    let summary = bench.pipeline(vec![batch(1, "a b c d e")]).run(pending()).await.unwrap();
+    let writes: Vec<_> =
+        bench.log.lines().into_iter().filter(|l| l.starts_with("write ")).collect();
+    assert_eq!(writes, ["write a b c d e", "write b d", "write b"]);
+    assert_eq!((summary.delivered, summary.dead_lettered, summary.retries), (4, 1, 2));
+    assert!(summary.balances());
+    let letters = bench.letters.letters();
+    assert_eq!(letters[0].id().as_str(), "a");
+    assert_eq!((letters[0].kind, letters[0].attempts), (ErrorKind::Rejected, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_event_that_keeps_failing_makes_way_when_its_time_is_over() {
+    let always = |_| refuses(vec![failing(0, ErrorKind::Unavailable)]);
+    let bench = Bench::new((0..5).map(always).collect());
+    let policy = RetryPolicy::default().max_attempts(5);
+    let summary = bench
+        .pipeline(vec![batch(1, "a b"), batch(2, "c")])
+        .retry(policy)
+        .run(pending())
+        .await
+        .unwrap();
+    assert_eq!((summary.delivered, summary.dead_lettered), (2, 1));
+    assert_eq!(bench.letters.letters()[0].attempts, 5);
+    assert_eq!(bench.saved().await.as_deref(), Some("2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_down_stops_the_run_and_buries_nothing() {
+    let bench = Bench::new((0..9).map(|_| fails(ErrorKind::Unavailable)).collect());
+    let pipeline = bench.pipeline(vec![batch(1, "a")]);
+    let policy = RetryPolicy::default().max_attempts(4);
+    let stopped = pipeline.retry(policy).run(pending()).await.unwrap_err();
+    assert_eq!(stopped.error.kind(), ErrorKind::Unavailable);
+    assert_eq!((stopped.summary.read, bench.letters.letters().len()), (0, 0));
+    assert_eq!(bench.saved().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_as_long_as_the_sink_asks() {
+    let after = Retry::After(Duration::from_secs(77));
+    let limited = Error::new(ErrorKind::RateLimited, "scripted").with_retry(after);
+    let bench = Bench::new(vec![Answer::Says(Err(limited))]);
+    let summary = bench.pipeline(vec![batch(1, "a")]).run(pending()).await.unwrap();
+    assert!(summary.elapsed >= Duration::from_secs(77), "{:?}", summary.elapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_dead_letters_the_first_bad_record_stops_the_run() {
+    let bench = Bench::new(vec![refuses(vec![failing(1, ErrorKind::Rejected)])]);
+    let stopped = bench.bare(vec![batch(1, "a b")]).run(pending()).await.unwrap_err();
+    assert_eq!(stopped.error.kind(), ErrorKind::Rejected);
+    assert!(stopped.error.to_string().contains("(id: b)"), "{}", stopped.error);
+    assert_eq!(bench.saved().await, None);
+
+    let error = Error::new(ErrorKind::InvalidData, "broken");
+    let Ok(Read::Batch(mut bad)) = batch(1, "a") else { unreachable!() };
+    bad.rejected.push(DeadLetter::record(EventId::new("x"), "{", &error));
+    let bench = Bench::new(vec![]);
+    let stopped = bench.bare(vec![Ok(Read::Batch(bad))]).run(pending()).await.unwrap_err();
+    assert_eq!(stopped.error.kind(), ErrorKind::Rejected);
+    assert_eq!(bench.saved().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_books_balance_with_every_fate_at_once() {
+    let mut written = Written::all();
+    written.duplicates = 1;
+    written.failures.push(failing(2, ErrorKind::Rejected));
+    let bench = Bench::new(vec![Answer::Says(Ok(written))]);
+    let error = Error::new(ErrorKind::InvalidData, "broken");
+    let Ok(Read::Batch(mut batch)) = batch(1, "a b c skip") else { unreachable!() };
+    batch.rejected.push(DeadLetter::record(EventId::new("x"), "{", &error));
+    let summary = bench
+        .pipeline(vec![Ok(Read::Batch(batch))])
+        .filter(|event| event.id.as_str() != "skip")
+        .run(pending())
+        .await
+        .unwrap();
+    let Summary { read, delivered, duplicates, dead_lettered, filtered, .. } = summary;
+    assert_eq!((read, delivered, duplicates, dead_lettered, filtered), (5, 1, 1, 2, 1));
+    assert!(summary.balances());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_does_not_fit_stops_the_run() {
+    for failures in [vec![9], vec![0, 0], vec![0, 1]] {
+        let failures = failures.into_iter().map(|i| failing(i, ErrorKind::Timeout)).collect();
+        let report = Written { duplicates: 1, failures };
+        let bench = Bench::new(vec![Answer::Says(Ok(report))]);
+        let stopped = bench.pipeline(vec![batch(1, "a b")]).run(pending()).await.unwrap_err();
+        assert_eq!(stopped.error.kind(), ErrorKind::Unexpected);
+        assert_eq!(bench.saved().await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_read_is_opened_again_at_what_is_saved() {
+    let bench = Bench::new(vec![]);
+    let gone = || Err(Error::new(ErrorKind::Unavailable, "scripted"));
+    let reads = vec![batch(1, "a"), gone(), gone(), batch(2, "b")];
+    let summary = bench.pipeline(reads).run(pending()).await.unwrap();
+    assert_eq!((summary.delivered, summary.retries), (2, 2));
+    let opens: Vec<_> = bench.log.lines().into_iter().filter(|l| l.starts_with("open")).collect();
+    assert_eq!(opens, ["open -", "open 1", "open 1"]);
+
+    let refused = Err(Error::new(ErrorKind::Auth, "scripted"));
+    let bench = Bench::new(vec![]);
+    let stopped = bench.pipeline(vec![batch(1, "a"), refused]).run(pending()).await.unwrap_err();
+    assert_eq!(stopped.error.kind(), ErrorKind::Auth);
+    assert_eq!(stopped.summary.delivered, 1, "what was read before is delivered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_runner_is_fenced_by_the_revision() {
+    let bench = Bench::new(vec![Answer::Hangs(Duration::from_secs(5))]);
+    let checkpoint = Arc::clone(&bench.checkpoint);
+    let rival = async move {
+        sleep(Duration::from_secs(1)).await;
+        let cursor = Cursor::encode("script", 1, &5).unwrap();
+        checkpoint.save(&Bench::stream(), &cursor, None).await.unwrap();
+    };
+    let (result, ()) = tokio::join!(bench.pipeline(vec![batch(1, "a")]).run(pending()), rival);
+    assert_eq!(result.unwrap_err().error.kind(), ErrorKind::Conflict);
+    assert_eq!(bench.saved().await.as_deref(), Some("5"));
+    assert!(!bench.log.lines().iter().any(|line| line.starts_with("committed")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_waiting_and_abandons_what_could_not_be_finished() {
+    let bench = Bench::new((0..99).map(|_| fails(ErrorKind::Unavailable)).collect());
+    let stop = sleep(Duration::from_secs(3));
+    let summary = bench.pipeline(vec![batch(1, "a")]).run(stop).await.unwrap();
+    assert!(summary.interrupted && summary.read == 0 && summary.balances());
+    assert!(summary.elapsed < Duration::from_secs(4), "{:?}", summary.elapsed);
+    assert_eq!(bench.saved().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_lets_the_write_in_flight_finish_but_not_for_ever() {
+    let stop = || sleep(Duration::from_secs(1));
+    let bench = Bench::new(vec![Answer::Hangs(Duration::from_secs(10))]);
+    let reads = || vec![batch(1, "a"), batch(2, "b")];
+    let summary = bench.pipeline(reads()).run(stop()).await.unwrap();
+    assert_eq!((summary.delivered, summary.interrupted), (1, true));
+    assert_eq!(bench.saved().await.as_deref(), Some("1"), "the second was never written");
+
+    let bench = Bench::new(vec![Answer::Hangs(Duration::from_secs(1000))]);
+    let summary = bench.pipeline(reads()).run(stop()).await.unwrap();
+    assert_eq!((summary.delivered, summary.interrupted), (0, true));
+    assert_eq!(summary.elapsed.as_secs(), 31);
+    assert_eq!(bench.saved().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn follows_through_idle_times_until_stopped() {
+    let idle = || Ok(Read::Idle(Duration::from_secs(5)));
+    let bench = Bench::new(vec![]);
+    let reads = || vec![batch(1, "a"), idle(), idle(), batch(2, "b"), idle(), idle(), idle()];
+    let stop = sleep(Duration::from_secs(12));
+    let summary = bench.pipeline(reads()).follow(true).run(stop).await.unwrap();
+    assert_eq!((summary.delivered, summary.interrupted), (2, true));
+
+    let bench = Bench::new(vec![]);
+    let summary = bench.pipeline(reads()).run(pending()).await.unwrap();
+    assert_eq!((summary.delivered, summary.interrupted), (1, false), "idle is the end of one run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_changes_nothing_anywhere() {
+    let bench = Bench::new(vec![]);
+    let summary =
+        bench.pipeline(vec![batch(1, "a b"), batch(2, "c")]).dry_run(true).run(pending()).await;
+    assert_eq!(summary.unwrap().delivered, 3);
+    assert_eq!(bench.log.lines(), ["open -", "read", "read", "read"]);
+    assert_eq!(bench.saved().await, None);
+    assert!(!*bench.sink.closed.lock().unwrap());
+}
+
+/// Fails the first puts, as a full disk does.
+struct FullAtFirst(Mutex<u32>, MemoryDeadLetters);
+
+#[async_trait]
+impl DeadLetters for FullAtFirst {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        let full = {
+            let mut left = self.0.lock().unwrap();
+            let full = *left > 0;
+            *left = left.saturating_sub(1);
+            full
+        };
+        if full {
+            return Err(Error::new(ErrorKind::Unavailable, "no space left on device"));
+        }
+        self.1.put(letters).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s09_a_full_dead_letter_disk_holds_everything_up_and_drops_nothing() {
+    let bench = Bench::new(vec![refuses(vec![failing(0, ErrorKind::Rejected)])]);
+    let store = Arc::new(FullAtFirst(Mutex::new(3), MemoryDeadLetters::new()));
+    let pipeline = bench.bare(vec![batch(1, "a")]);
+    let summary = pipeline.dead_letters(Arc::clone(&store) as _).run(pending()).await.unwrap();
+    assert_eq!((summary.dead_lettered, summary.retries), (1, 3));
+    assert_eq!(store.1.letters().len(), 1);
+}
