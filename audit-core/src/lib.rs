@@ -10,6 +10,7 @@ pub mod durable;
 mod error;
 mod event;
 mod format;
+pub mod logger;
 mod pipeline;
 mod raw;
 mod retry;
@@ -29,6 +30,7 @@ pub use dead_letter::{
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Target};
 pub use format::Format;
+pub use logger::{AuditLogger, AuditRecord};
 pub use pipeline::{Pipeline, Progress, RunError, Summary};
 pub use raw::{Raw, Text};
 pub use retry::RetryPolicy;
