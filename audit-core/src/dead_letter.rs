@@ -65,6 +65,23 @@ impl DeadLetter {
         }
     }
 
+    /// Appends the letter as one line of JSON, with its line end: the form of the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unexpected`] when it cannot be written as JSON.
+    pub fn append_line(&self, out: &mut Vec<u8>) -> Result<()> {
+        codec::append(self, out)
+    }
+
+    /// Reads one line, without its line end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidData`] for anything that [`append_line`](Self::append_line) cannot have
+    /// written, a newer version's lines among it.
+    pub fn parse_line(line: &[u8]) -> Result<Self> {
+        codec::parse(line)
+    }
+
     /// Returns the id of the event or record.
     pub fn id(&self) -> &EventId {
         match &self.record {

@@ -45,6 +45,17 @@ pub struct Saved {
     pub reason: Option<String>,
 }
 
+impl Saved {
+    /// Reads the content of a checkpoint file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidData`] when it is damaged, cut off, of another stream, or was written by
+    /// another version of this program.
+    pub fn parse(text: &[u8], stream: &StreamId) -> Result<Self> {
+        decode(text, stream)
+    }
+}
+
 const VERSION: u32 = 1;
 
 /// The file. `body` is kept as text so that the checksum covers its exact bytes.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::replay::DeadLetterSource;
-use super::{DeadLetter, DeadLetters, codec};
+use super::{DeadLetter, DeadLetters};
 use crate::durable::{self, Lock};
 use crate::{Error, ErrorKind, Result};
 
@@ -94,7 +94,7 @@ impl DeadLetters for FileDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
         let mut lines = Vec::new();
         for letter in letters {
-            codec::append(letter, &mut lines)?;
+            letter.append_line(&mut lines)?;
         }
         let path = self.path.clone();
         tokio::task::spawn_blocking(move || {
@@ -207,7 +207,7 @@ impl Iterator for Lines {
 
 impl Line {
     pub(super) fn parse(&self) -> Result<DeadLetter> {
-        codec::parse(&self.bytes).map_err(|e| {
+        DeadLetter::parse_line(&self.bytes).map_err(|e| {
             e.while_doing("read the dead letters")
                 .with("path", self.path.display())
                 .with("line ends at byte", self.end)
