@@ -1,0 +1,26 @@
+//! The conformance suite, the crash fuse and memory stand-ins.
+
+#[doc(hidden)]
+pub mod checkpoint_rules;
+mod drain;
+mod harness;
+mod memory_sink;
+mod memory_source;
+mod polls;
+mod rules;
+mod sample;
+#[doc(hidden)]
+pub mod sink_rules;
+#[doc(hidden)]
+pub mod source_rules;
+mod violation;
+
+pub use self::harness::{CheckpointHarness, Damage, Save, SinkHarness, SourceHarness, When};
+pub use self::memory_sink::MemoryDestination;
+pub use self::memory_source::MemoryUpstream;
+#[doc(hidden)]
+pub use self::rules::run_rule;
+pub use self::rules::{CHECKPOINT_RULES, Rule, SINK_RULES, SOURCE_RULES};
+pub use self::sample::{sample_events, sample_events_with_line_breaks, sample_id};
+pub use self::violation::{Verdict, Violation};
+pub use crate::conformance;
