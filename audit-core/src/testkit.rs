@@ -2,11 +2,16 @@
 
 #[doc(hidden)]
 pub mod checkpoint_rules;
+mod crash;
 mod drain;
+mod fuse;
+mod fused;
 mod harness;
+mod memory_progress;
 mod memory_sink;
 mod memory_source;
 mod polls;
+mod probe;
 mod rules;
 mod sample;
 #[doc(hidden)]
@@ -15,9 +20,14 @@ pub mod sink_rules;
 pub mod source_rules;
 mod violation;
 
+pub use self::crash::{Parts, World, crash_at_every_call, survive_random_faults};
+pub use self::fuse::Fuse;
+pub use self::fused::{FusedCheckpoint, FusedDeadLetters, FusedSink, FusedSource};
 pub use self::harness::{CheckpointHarness, Damage, Save, SinkHarness, SourceHarness, When};
+pub use self::memory_progress::MemoryProgress;
 pub use self::memory_sink::MemoryDestination;
 pub use self::memory_source::MemoryUpstream;
+pub use self::probe::Probe;
 #[doc(hidden)]
 pub use self::rules::run_rule;
 pub use self::rules::{CHECKPOINT_RULES, Rule, SINK_RULES, SOURCE_RULES};

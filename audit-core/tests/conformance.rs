@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use audit_core::testkit::{CheckpointHarness, Damage, MemoryDestination, MemoryUpstream, Save};
-use audit_core::{Checkpoint, FileCheckpoint, MemoryCheckpoint, StreamId};
+use audit_core::testkit::{
+    CheckpointHarness, Damage, MemoryDestination, MemoryProgress, MemoryUpstream, Save,
+};
+use audit_core::{Checkpoint, FileCheckpoint, StreamId};
 
 mod memory_source_history {
     use super::*;
@@ -66,21 +68,11 @@ mod memory_sink_as_a_pipe {
     );
 }
 
-/// State that lives as long as the process.
-struct InMemory(Arc<MemoryCheckpoint>);
-
-#[async_trait]
-impl CheckpointHarness for InMemory {
-    async fn checkpoint(&mut self) -> Arc<dyn Checkpoint> {
-        self.0.clone()
-    }
-}
-
 mod memory_checkpoint {
     use super::*;
 
     audit_core::conformance!(
-        checkpoint: async || InMemory(Arc::new(MemoryCheckpoint::new())),
+        checkpoint: async || MemoryProgress::new(),
         except: {
             c05_keeps_the_old_or_the_new_value_when_killed: "it dies with the process",
             c06_refuses_a_cut_off_value: "memory is not read back from a medium",
