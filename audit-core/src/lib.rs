@@ -19,6 +19,7 @@ mod sink;
 mod source;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod window;
 
 pub use batch::{Batch, Limit, Read};
 pub use checkpoint::{Checkpoint, FileCheckpoint, MemoryCheckpoint, Revision, Saved, StreamId};
