@@ -5,7 +5,7 @@
 PATH=$PATH:/usr/sbin:/sbin
 
 # The folder made by `up` carries this file, so that `down` removes nothing else.
-# shellcheck disable=SC2034  # used by the files that source this one
+# shellcheck disable=SC2034 # used by `up` and `down`
 readonly MARKER=.audit-servers
 
 # How long one server may take to answer. Warm starts need a tenth of it; a busy, cold machine more.
@@ -27,6 +27,7 @@ print_export() {
 
 # --- ports ---
 
+# shellcheck disable=SC2034 # read by every server
 declare -A PORT=()
 
 # Picks below the ephemeral range, where no outgoing connection can take a port between now and the server's bind.
@@ -35,6 +36,7 @@ assign_ports() {
     for name in postgres mariadb kafka_{plain,ssl,sasl_ssl,sasl_plain,controller} opensearch_{http,transport,https}; do
         port=$(free_port "$taken")
         taken+="$port "
+        # shellcheck disable=SC2034
         PORT[$name]=$port
     done
 }

@@ -25,7 +25,7 @@ kafka_start() {
     } >"$home/env"
 }
 
-# 16 random bytes in base64 without padding; Kafka's letters for 62 and 63 are not wanted in front, so none are used.
+# 16 random bytes in base64 without padding, and without the letters that differ between its alphabets.
 kafka_cluster_id() {
     openssl rand -base64 16 | tr '+/' 'Aa' | tr -d '='
 }
