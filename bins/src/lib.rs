@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+pub mod app;
+pub mod check;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod dead_letters;
+pub mod exit;
+pub mod logging;
+pub mod pages;
+pub mod progress;
+#[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
+pub mod quickstart;
+pub mod run;
+pub mod signals;
+pub mod summary;
+pub mod terminal;
+pub mod wire;

@@ -1,2 +1,0 @@
-//! The audit command.
-fn main() {}

@@ -1,0 +1,169 @@
+//! Progress of long work: a bar on a terminal, one log line a minute elsewhere.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use audit_core::{Progress, StreamId, Summary};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::info;
+
+use crate::terminal::count;
+
+const LOG_EVERY: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_millis(100);
+
+/// The lower part of the terminal, where the bars are.
+#[derive(Clone, Debug)]
+pub struct Screen {
+    bars: Option<MultiProgress>,
+}
+
+impl Screen {
+    /// Uses the terminal behind stderr, if there is one and bars are wanted.
+    pub fn new(wanted: bool) -> Self {
+        let terminal = wanted && io::stderr().is_terminal();
+        let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Self { bars }
+    }
+
+    /// Writes something while the bars are out of the way.
+    pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// Shows how one pipeline gets on.
+pub struct Meter {
+    stream: StreamId,
+    bar: Option<ProgressBar>,
+    started: Instant,
+    latest: Mutex<Latest>,
+}
+
+#[derive(Default)]
+struct Latest {
+    summary: Summary,
+    logged: u64,
+    waiting: Option<String>,
+}
+
+impl Meter {
+    /// Adds a bar to the screen; a spinner when the total is not known.
+    pub fn new(screen: &Screen, stream: &StreamId, total: Option<u64>) -> Self {
+        let bar = screen.bars.as_ref().map(|bars| {
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            let template = match total {
+                Some(_) => "{prefix} {bar:30} {percent}% {msg}, {elapsed}, {eta} left",
+                None => "{spinner} {prefix} {msg}, {elapsed}",
+            };
+            let style = ProgressStyle::with_template(template);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(stream.to_string());
+            bar.set_message("starting");
+            bars.add(bar)
+        });
+        Self { stream: stream.clone(), bar, started: Instant::now(), latest: Mutex::default() }
+    }
+
+    /// Learns what the pipeline reports.
+    pub fn observe(&self, progress: &Progress<'_>) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress {
+            Progress::Settled(summary) => {
+                latest.summary = (*summary).clone();
+                latest.waiting = None;
+            }
+            Progress::Retrying { delay, .. } => {
+                latest.waiting = Some(format!("trying again in {}", seconds(*delay)));
+            }
+            Progress::Idle(_) => latest.waiting = Some("waiting for new records".to_owned()),
+            _ => {}
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(latest.summary.read);
+            bar.set_message(self.words(&latest));
+        }
+    }
+
+    /// Removes the bar: the summary takes its place.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn words(&self, latest: &Latest) -> String {
+        let Summary { delivered, duplicates, dead_lettered, .. } = latest.summary;
+        let rate = rate(latest.summary.read, self.started.elapsed());
+        let mut words = format!("{} delivered", count(delivered + duplicates));
+        if dead_lettered > 0 {
+            words += &format!(", {} dead letters", count(dead_lettered));
+        }
+        words += &match &latest.waiting {
+            Some(waiting) => format!(", {waiting}"),
+            None => format!(", {}/s", count(rate)),
+        };
+        words
+    }
+
+    fn log(&self) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let Summary { read, delivered, duplicates, dead_lettered, .. } = latest.summary;
+        let rate = rate(read.saturating_sub(latest.logged), LOG_EVERY);
+        latest.logged = read;
+        let waiting = latest.waiting.as_deref();
+        info!(pipeline = %self.stream, read, delivered, duplicates, dead_lettered, per_second = rate, waiting, "progress");
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+/// Keeps the bars moving, or logs a line a minute. Never returns.
+pub async fn beat(screen: &Screen, meters: &[Arc<Meter>]) {
+    let period = if screen.bars.is_some() { TICK } else { LOG_EVERY };
+    loop {
+        tokio::time::sleep(period).await;
+        for meter in meters {
+            match &meter.bar {
+                Some(bar) => bar.tick(),
+                None => meter.log(),
+            }
+        }
+    }
+}
+
+/// Returns how many there were a second.
+pub fn rate(number: u64, time: Duration) -> u64 {
+    let rate = number as f64 / time.as_secs_f64().max(0.001);
+    rate as u64
+}
+
+/// Returns a duration for people: `12 ms`, `3.4 s`, `2m 5s`.
+pub fn seconds(time: Duration) -> String {
+    match time.as_millis() {
+        0..1_000 => format!("{} ms", time.as_millis()),
+        1_000..60_000 => format!("{:.1} s", time.as_secs_f64()),
+        _ => humantime::format_duration(Duration::from_secs(time.as_secs())).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_for_people() {
+        let times = [12, 3_400, 125_000].map(|ms| seconds(Duration::from_millis(ms)));
+        assert_eq!(times, ["12 ms", "3.4 s", "2m 5s"]);
+        assert_eq!(rate(500, Duration::from_millis(250)), 2000);
+    }
+}

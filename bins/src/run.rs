@@ -1,0 +1,198 @@
+//! `audit run`: every pipeline of a configuration file, in one process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use audit_core::{
+    Checkpoint, Error, ErrorKind, FileCheckpoint, FileDeadLetters, Pipeline, Result, Source,
+    StreamId,
+};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::app::App;
+use crate::checkpoint::{self, ReadOnly};
+use crate::config::{Config, PipelineConfig};
+use crate::progress::{self, Meter};
+use crate::signals::{Signals, Stop};
+use crate::summary::{self, Report};
+use crate::wire::{self, WiredSink};
+use crate::{cli, terminal};
+
+/// A pipeline that is ready to go.
+#[derive(Debug)]
+pub struct Job {
+    stream: StreamId,
+    pipeline: Pipeline,
+    follow: bool,
+    dry_run: bool,
+    total: Option<u64>,
+}
+
+/// How jobs are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Read and map only.
+    pub dry_run: bool,
+    /// Overrides the configuration's `follow`.
+    pub follow: Option<bool>,
+    /// How many records there are, where that is known.
+    pub total: Option<u64>,
+}
+
+/// Runs `audit run`.
+///
+/// # Errors
+/// Those that keep it from starting. How the pipelines end is in the exit code.
+pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
+    let path = &args.select.file.config;
+    let configs = Config::load(path)?.select(&args.select.pipelines)?;
+    let follow = if args.follow { Some(true) } else { args.once.then_some(false) };
+    let options = Options { dry_run: args.dry_run, follow, total: None };
+    let mut jobs = Vec::new();
+    let mut stdout = None;
+    for config in configs {
+        let sink = wire::sink(&config.sink)?;
+        if sink.stdout
+            && !args.dry_run
+            && let Some(other) = stdout.replace(config.stream.clone())
+        {
+            return Err(only_one_stdout(&other, &config.stream));
+        }
+        jobs.push(Job::new(&config, wire::source(&config.source)?, sink, options));
+    }
+    if let (true, Some(stream)) = (args.summary_json, stdout) {
+        return Err(Error::new(ErrorKind::Config, "--summary-json needs stdout for itself")
+            .with("pipeline", stream)
+            .with_hint("its sink writes there too: leave one of the two out"));
+    }
+    let reports = run(jobs, app, Some(path)).await?;
+    if args.summary_json {
+        summary::write_json(&reports)?;
+    }
+    Ok(summary::code(&reports))
+}
+
+impl Job {
+    /// Puts a pipeline together as its configuration says.
+    pub fn new(
+        config: &PipelineConfig,
+        source: Box<dyn Source>,
+        sink: WiredSink,
+        options: Options,
+    ) -> Self {
+        Self::with_stream(config, config.stream.clone(), source, sink, options)
+    }
+
+    /// As [`new`](Self::new), with the progress kept under another name.
+    pub fn with_stream(
+        config: &PipelineConfig,
+        stream: StreamId,
+        source: Box<dyn Source>,
+        sink: WiredSink,
+        options: Options,
+    ) -> Self {
+        let Options { dry_run, follow, total } = options;
+        let files = FileCheckpoint::open(&config.checkpoint);
+        let checkpoint: Arc<dyn Checkpoint> = match dry_run {
+            true => Arc::new(ReadOnly(files)),
+            false => Arc::new(files),
+        };
+        let follow = follow.unwrap_or(config.follow) && !dry_run;
+        let mut pipeline = Pipeline::new(stream.clone(), source, sink.sink, checkpoint)
+            .limit(config.limit)
+            .retry(config.retry)
+            .grace(config.grace)
+            .follow(follow)
+            .dry_run(dry_run);
+        if let Some(path) = &config.dead_letters {
+            pipeline = pipeline.dead_letters(Arc::new(FileDeadLetters::open(path)));
+        }
+        Self { stream, pipeline, follow, dry_run, total }
+    }
+}
+
+/// Runs all jobs at once and reports each, in the order they end, to people and to the caller.
+///
+/// When one fails, those that would follow for ever are stopped, so that whoever supervises this
+/// process learns of it; the others go on to their end.
+///
+/// # Errors
+/// [`ErrorKind::Unexpected`] when signals cannot be listened to.
+pub async fn run(jobs: Vec<Job>, app: &App, config: Option<&Path>) -> Result<Vec<Report>> {
+    let App { screen, quiet, .. } = app;
+    let stop = Stop::new();
+    let failed = Stop::new();
+    let meters: Vec<Arc<Meter>> =
+        jobs.iter().map(|j| Arc::new(Meter::new(screen, &j.stream, j.total))).collect();
+    let mut running: FuturesUnordered<_> = jobs
+        .into_iter()
+        .zip(&meters)
+        .map(|(job, meter)| Box::pin(job.run(meter, &stop, &failed, config)))
+        .collect();
+    let reports = async {
+        let mut reports = Vec::new();
+        while let Some(report) = running.next().await {
+            if report.error.is_some() {
+                failed.request();
+            }
+            if !*quiet {
+                screen.above(|| terminal::say(&report.table()));
+            }
+            if let Some(error) = &report.error {
+                screen.above(|| terminal::complain_unless_closed(error));
+            }
+            reports.push(report);
+        }
+        reports
+    };
+    let beat = async {
+        match *quiet {
+            true => std::future::pending().await,
+            false => progress::beat(screen, &meters).await,
+        }
+    };
+    let signals = Signals::listen()?;
+    tokio::select! {
+        reports = reports => Ok(reports),
+        () = beat => Ok(Vec::new()), // never returns
+        () = signals.watch(&stop) => Ok(Vec::new()), // nor does this
+    }
+}
+
+impl Job {
+    async fn run(
+        self,
+        meter: &Arc<Meter>,
+        stop: &Stop,
+        failed: &Stop,
+        config: Option<&Path>,
+    ) -> Report {
+        let Self { stream, pipeline, follow, dry_run, .. } = self;
+        let observer = Arc::clone(meter);
+        let stop = async {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = failed.requested(), if follow => {}
+            }
+        };
+        let result = pipeline.on_progress(move |p| observer.observe(&p)).run(stop).await;
+        meter.finish();
+        let (summary, error) = match result {
+            Ok(summary) => (summary, None),
+            Err(e) => (e.summary, Some(e.error)),
+        };
+        let error = error.map(|e| match config {
+            Some(config) => checkpoint::advise_run(e, config, &stream),
+            None => e,
+        });
+        Report::new(stream, summary, error, dry_run)
+    }
+}
+
+fn only_one_stdout(one: &StreamId, other: &StreamId) -> Error {
+    Error::new(ErrorKind::Config, "two pipelines would write to stdout")
+        .with("one", one)
+        .with("other", other)
+        .with_hint("choose one with --pipeline, or give the other a file")
+}
