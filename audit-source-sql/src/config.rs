@@ -1,0 +1,254 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use audit_core::{Error, ErrorKind, Result, Secret};
+use serde::{Deserialize, Deserializer};
+
+/// Where the audit table is and what its columns are called.
+///
+/// Only `url` is needed; every default is that of the widespread `audit_logs` table. As TOML or any
+/// other serde format, durations are written `5s` or `1m 30s`, and unknown names are errors.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SqlConfig {
+    /// The database: `sqlite:///var/lib/app/db.sqlite3` (absolute), `sqlite://app.db` and
+    /// `sqlite:app.db` (relative), or a plain path. A secret, since such URLs may hold passwords.
+    pub url: Secret,
+    /// The table, optionally `schema.table`. Default `audit_logs`.
+    #[serde(default = "default_table")]
+    pub table: String,
+    /// The column that identifies a record for people. Default `id`.
+    #[serde(default = "default_id")]
+    pub id_column: String,
+    /// The column that says whether a record is accounted for; NULL and 0 mean not yet. Default
+    /// `is_sent`.
+    #[serde(default = "default_sent")]
+    pub sent_column: String,
+    /// The column that holds the record as JSON. Default `message`.
+    #[serde(default = "default_message")]
+    pub message_column: String,
+    /// The column that says when the row was made. Default `created_at`, if the table has one.
+    #[serde(default)]
+    pub created_at_column: Option<String>,
+    /// The events' `source`. Default: the name of the table.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The object of the record that holds the event; empty means the record itself. Default
+    /// `audit_event`.
+    #[serde(default = "default_parent")]
+    pub date_time_parent_field: String,
+    /// The field of that object that says when it happened. Default `date_time`.
+    #[serde(default = "default_date_time")]
+    pub date_time_field: String,
+    /// How long to rest after the table was read to its end. Default 5 s.
+    #[serde(default = "default_poll", deserialize_with = "duration")]
+    pub poll_interval: Duration,
+    /// How long to wait for another connection's lock before the call fails (and may be tried
+    /// again). Default 5 s.
+    #[serde(default = "default_busy", deserialize_with = "duration")]
+    pub busy_timeout: Duration,
+    /// Records larger than this many bytes go to the dead letters. Default 32 MiB.
+    #[serde(default = "default_max_event")]
+    pub max_event_bytes: usize,
+}
+
+impl SqlConfig {
+    /// Creates a configuration with every default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Secret::new(url),
+            table: default_table(),
+            id_column: default_id(),
+            sent_column: default_sent(),
+            message_column: default_message(),
+            created_at_column: None,
+            name: None,
+            date_time_parent_field: default_parent(),
+            date_time_field: default_date_time(),
+            poll_interval: default_poll(),
+            busy_timeout: default_busy(),
+            max_event_bytes: default_max_event(),
+        }
+    }
+
+    /// Returns the events' source: the configured name, else the table.
+    pub(crate) fn source_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.table)
+    }
+
+    /// Returns what every id of this source begins with: the source's name if it has one of its
+    /// own, and the table.
+    pub(crate) fn id_prefix(&self) -> String {
+        let table = crate::keys::escape(self.table.as_bytes());
+        match &self.name {
+            Some(name) if *name != self.table => {
+                format!("{}:{table}", crate::keys::escape(name.as_bytes()))
+            }
+            _ => table,
+        }
+    }
+
+    /// Checks what can be wrong without looking at a database, and returns which one it is.
+    pub(crate) fn database(&self) -> Result<Database> {
+        let names = [
+            ("table", Some(&self.table)),
+            ("id_column", Some(&self.id_column)),
+            ("sent_column", Some(&self.sent_column)),
+            ("message_column", Some(&self.message_column)),
+            ("created_at_column", self.created_at_column.as_ref()),
+            ("name", self.name.as_ref()),
+        ];
+        for (option, name) in names {
+            if name.is_some_and(|name| name.is_empty() || name.contains('\0')) {
+                return Err(Error::new(ErrorKind::Config, "a name must not be empty")
+                    .with("option", option));
+            }
+        }
+        if self.max_event_bytes == 0 {
+            return Err(Error::new(ErrorKind::Config, "must be at least 1")
+                .with("option", "max_event_bytes"));
+        }
+        parse_url(self.url.expose())
+    }
+}
+
+/// A database this crate knows how to speak to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite(PathBuf),
+}
+
+fn parse_url(url: &str) -> Result<Database> {
+    let path = match url.split_once(':') {
+        Some(("sqlite" | "sqlite3", rest)) => {
+            let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            percent_decode(path)
+        }
+        Some((scheme, rest)) if rest.starts_with("//") => {
+            // The scheme only: the rest may hold a password.
+            return Err(Error::new(ErrorKind::Config, "no client for this kind of database")
+                .with("scheme", scheme)
+                .with_hint("this build reads SQLite: give `sqlite:///path/to/file`, or a path"));
+        }
+        _ => url.to_owned(),
+    };
+    if path.is_empty() || path == ":memory:" {
+        return Err(Error::new(ErrorKind::Config, "the URL names no database file").with_hint(
+            "give `sqlite:///path/to/file`; a database in memory belongs to its program alone",
+        ));
+    }
+    Ok(Database::Sqlite(path.into()))
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let hex = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while let Some(byte) = bytes.get(i) {
+        if let (b'%', Some(high), Some(low)) = (byte, hex(i + 1), hex(i + 2)) {
+            out.push((high * 16 + low) as u8);
+            i += 3;
+        } else {
+            out.push(*byte);
+            i += 1;
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn default_table() -> String {
+    "audit_logs".to_owned()
+}
+
+fn default_id() -> String {
+    "id".to_owned()
+}
+
+fn default_sent() -> String {
+    "is_sent".to_owned()
+}
+
+fn default_message() -> String {
+    "message".to_owned()
+}
+
+fn default_parent() -> String {
+    "audit_event".to_owned()
+}
+
+fn default_date_time() -> String {
+    "date_time".to_owned()
+}
+
+fn default_poll() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_busy() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_max_event() -> usize {
+    32 << 20
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(url: &str) -> String {
+        let Database::Sqlite(path) = parse_url(url).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn takes_the_usual_spellings_of_a_file() {
+        assert_eq!(path("sqlite:///var/lib/a.db"), "/var/lib/a.db");
+        assert_eq!(path("sqlite://rel/a.db"), "rel/a.db");
+        assert_eq!(path("sqlite:a.db"), "a.db");
+        assert_eq!(path("sqlite:///a%20b%25.db?mode=rw"), "/a b%.db");
+        assert_eq!(path("/plain/a%20b.db"), "/plain/a%20b.db");
+        assert_eq!(path("C:\\data\\a.db"), "C:\\data\\a.db");
+    }
+
+    #[test]
+    fn other_databases_are_named_without_their_password() {
+        let error = parse_url("postgres://u:canary@h/db").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = format!("{error} {error:?} {:?}", error.hint());
+        assert!(text.contains("postgres") && !text.contains("canary"), "{text}");
+        for url in ["", "sqlite:", "sqlite://", "sqlite::memory:", ":memory:"] {
+            assert!(parse_url(url).is_err(), "{url}");
+        }
+        let config = SqlConfig::new("postgres://u:canary@h/db");
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+
+    #[test]
+    fn reads_durations_and_refuses_unknown_names() {
+        let config: SqlConfig =
+            serde_json::from_str(r#"{"url":"a.db","poll_interval":"1m 30s"}"#).unwrap();
+        assert_eq!(config.poll_interval, Duration::from_secs(90));
+        assert_eq!(config.table, "audit_logs");
+        assert!(serde_json::from_str::<SqlConfig>(r#"{"url":"a.db","tabel":"x"}"#).is_err());
+        let mut config = SqlConfig::new("a.db");
+        config.sent_column = String::new();
+        assert_eq!(config.database().unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn a_name_of_its_own_is_part_of_the_ids() {
+        let mut config = SqlConfig::new("a.db");
+        assert_eq!(config.id_prefix(), "audit_logs");
+        config.name = Some("orders:db".to_owned());
+        assert_eq!(config.id_prefix(), "orders%3Adb:audit_logs");
+    }
+}

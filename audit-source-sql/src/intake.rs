@@ -1,0 +1,250 @@
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Limit, Raw, Result};
+use chrono::{DateTime, Utc};
+
+use crate::client::{Handed, Row, Value, print};
+use crate::config::SqlConfig;
+use crate::envelope::{self, Envelope, Fields};
+use crate::keys::{self, Key};
+use crate::time;
+
+/// What makes rows events, the same for all rows of a source.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) source: Arc<str>,
+    pub(crate) table: String,
+    pub(crate) id_prefix: String,
+    pub(crate) id_is_unique: bool,
+    pub(crate) fields: Fields,
+    pub(crate) max_event_bytes: usize,
+}
+
+impl Shape {
+    pub(crate) fn new(config: &SqlConfig, id_is_unique: bool) -> Self {
+        Self {
+            source: config.source_name().into(),
+            table: config.table.clone(),
+            id_prefix: config.id_prefix(),
+            id_is_unique,
+            fields: Fields::new(&config.date_time_parent_field, &config.date_time_field),
+            max_event_bytes: config.max_event_bytes,
+        }
+    }
+}
+
+/// Takes rows, makes them events or rejects, and says when it is full.
+///
+/// It works where the rows are, on the driver's thread, so that a row's bytes are copied once.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    shape: Arc<Shape>,
+    limit: Limit,
+    now: DateTime<Utc>,
+    /// Rows handed out in an earlier pass and not marked yet, with their prints.
+    seen: Arc<HashMap<Key, u64>>,
+    bytes: usize,
+    pub(crate) events: Vec<AuditEvent>,
+    pub(crate) rejected: Vec<DeadLetter>,
+    pub(crate) handed: Handed,
+    /// The key of the last row that was taken or passed over.
+    pub(crate) last: Option<Key>,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        shape: Arc<Shape>,
+        limit: Limit,
+        now: DateTime<Utc>,
+        seen: Arc<HashMap<Key, u64>>,
+    ) -> Self {
+        Self {
+            shape,
+            limit,
+            now,
+            seen,
+            bytes: 0,
+            events: Vec::new(),
+            rejected: Vec::new(),
+            handed: Handed::default(),
+            last: None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.handed.prints.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.handed.prints.len() >= self.limit.max_events.max(1)
+            || self.bytes >= self.limit.max_bytes
+    }
+
+    /// Takes a row, or leaves it when it does not fit any more; returns whether to go on.
+    pub(crate) fn offer(&mut self, row: Row<'_>) -> bool {
+        // No table has rows without a key; one that claims to cannot be marked.
+        let Some(key) = row.key.key() else { return true };
+        let print = print(row.message, row.created_at);
+        if !self.seen.is_empty() && self.seen.get(&key) == Some(&print) {
+            self.last = Some(key);
+            return true;
+        }
+        let id = self.id(&row, print);
+        let body = body(row.message);
+        let size = size_of::<AuditEvent>() + id.as_str().len() + body.len();
+        if !self.is_empty() && self.bytes.saturating_add(size) > self.limit.max_bytes {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_add(size);
+        match self.read(&row, &body) {
+            Ok((raw, envelope)) => {
+                let source = Arc::clone(&self.shape.source);
+                self.events.push(envelope.into_event(id, source, raw, || {
+                    created_at(row.created_at).unwrap_or(self.now)
+                }));
+            }
+            Err(error) => {
+                let error = error
+                    .with("table", &self.shape.table)
+                    .with("row", shown(row.id.unwrap_or(row.key)));
+                self.rejected.push(DeadLetter::record(id, body, &error));
+            }
+        }
+        self.handed.push(key.clone(), print);
+        self.last = Some(key);
+        !self.is_full()
+    }
+
+    fn read(&self, row: &Row<'_>, body: &[u8]) -> Result<(Raw, Envelope)> {
+        let bad = |what: &str| Error::new(ErrorKind::InvalidData, what);
+        if row.message == Value::Null {
+            return Err(bad("the message is NULL"));
+        }
+        if body.len() > self.shape.max_event_bytes {
+            return Err(bad("the message is larger than allowed")
+                .with("bytes", body.len())
+                .with("max_event_bytes", self.shape.max_event_bytes));
+        }
+        let text = std::str::from_utf8(body)
+            .map_err(|e| bad("the message is not UTF-8").with("byte", e.valid_up_to()))?;
+        Raw::read(text, |parser| envelope::read(parser, &self.shape.fields))
+    }
+
+    /// Returns `table:id:print`, with the key in between when the id alone does not name the row.
+    fn id(&self, row: &Row<'_>, print: u64) -> EventId {
+        let mut text = String::with_capacity(self.shape.id_prefix.len() + 48);
+        text.push_str(&self.shape.id_prefix);
+        text.push(':');
+        match row.id {
+            None => push_value(&mut text, row.key),
+            Some(id) => {
+                push_value(&mut text, id);
+                if !self.shape.id_is_unique || id == Value::Null {
+                    text.push('@');
+                    push_value(&mut text, row.key);
+                }
+            }
+        }
+        text.push(':');
+        keys::push_hex(&mut text, &print.to_be_bytes());
+        EventId::new(text)
+    }
+}
+
+/// Writes a value so that no two values look alike, whatever their types: `42`, `abc`, `'42'` (the
+/// text), `x'00ff'`.
+fn push_value(out: &mut String, value: Value<'_>) {
+    // Writing to a string does not fail.
+    _ = match value {
+        Value::Null => write!(out, "null"),
+        Value::Int(n) => write!(out, "{n}"),
+        Value::Real(n) => write!(out, "{n:?}"),
+        Value::Text(bytes) => {
+            let text = keys::escape(bytes);
+            if text.is_empty() || text == "null" || text.parse::<f64>().is_ok() {
+                write!(out, "'{text}'")
+            } else {
+                out.push_str(&text);
+                Ok(())
+            }
+        }
+        Value::Blob(bytes) if bytes.len() > 64 => write!(out, "x'{}'", keys::escape(bytes)),
+        Value::Blob(bytes) => {
+            out.push_str("x'");
+            keys::push_hex(out, bytes);
+            out.push('\'');
+            Ok(())
+        }
+    };
+}
+
+fn shown(value: Value<'_>) -> String {
+    let mut out = String::new();
+    push_value(&mut out, value);
+    out
+}
+
+/// Returns the record's bytes. A number is what a column of numeric type makes of a bare number.
+fn body(message: Value<'_>) -> Cow<'_, [u8]> {
+    match message {
+        Value::Null => Cow::Borrowed(&[]),
+        Value::Int(n) => Cow::Owned(n.to_string().into_bytes()),
+        Value::Real(n) => Cow::Owned(format!("{n:?}").into_bytes()),
+        Value::Text(bytes) | Value::Blob(bytes) => Cow::Borrowed(bytes),
+    }
+}
+
+fn created_at(value: Value<'_>) -> Option<DateTime<Utc>> {
+    match value {
+        Value::Null => None,
+        Value::Int(n) => time::epoch(n as f64),
+        Value::Real(n) => time::epoch(n),
+        Value::Text(bytes) | Value::Blob(bytes) => {
+            std::str::from_utf8(bytes).ok().and_then(time::parse)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn values_of_different_types_never_look_alike() {
+        let values = [
+            Value::Null,
+            Value::Int(42),
+            Value::Real(42.0),
+            Value::Text(b"42"),
+            Value::Text(b"42.0"),
+            Value::Text(b"'42'"),
+            Value::Text(b""),
+            Value::Text(b"null"),
+            Value::Text(b"x'3432'"),
+            Value::Text(b"inf"),
+            Value::Real(f64::INFINITY),
+            Value::Blob(b"42"),
+            Value::Blob(b""),
+            Value::Text(b"a:b@c"),
+            Value::Text(b"a\xff"),
+            Value::Text(&[b'a'; 300]),
+            Value::Blob(&[b'a'; 300]),
+        ];
+        let shown: HashSet<_> = values.into_iter().map(shown).collect();
+        assert_eq!(shown.len(), values.len(), "{shown:?}");
+        assert!(shown.contains("a%3Ab%40c") && shown.contains("x'3432'") && shown.contains("'42'"));
+    }
+
+    #[test]
+    fn a_created_at_of_any_type_is_a_time() {
+        let second = created_at(Value::Int(1_665_664_496)).unwrap();
+        assert_eq!(created_at(Value::Text(b"2022-10-13 12:34:56")), Some(second));
+        assert_eq!(created_at(Value::Real(1_665_664_496.0)), Some(second));
+        assert_eq!(created_at(Value::Blob(b"\xff")), None);
+    }
+}

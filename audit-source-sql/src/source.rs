@@ -1,0 +1,207 @@
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use audit_core::{Batch, Clock, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
+
+use crate::client::{Client, Handed, Scan};
+use crate::config::{Database, SqlConfig};
+use crate::cursor::Position;
+use crate::intake::{Intake, Shape};
+use crate::keys::Key;
+
+/// Reads the unsent rows of an audit table, and marks those that are accounted for.
+///
+/// It reads in passes: each goes once through the table in the order of its keys, past bad rows and
+/// rows in flight, and the next begins at the start again, so that rows which were committed late
+/// or have low keys are found. Between two passes it rests.
+pub struct SqlSource {
+    config: Arc<SqlConfig>,
+    client: Box<dyn Client>,
+    clock: Clock,
+    state: Option<State>,
+}
+
+struct State {
+    shape: Arc<Shape>,
+    pass: Pass,
+    /// Handed out and not marked yet, in the order of reading.
+    outstanding: VecDeque<Arc<Handed>>,
+    /// All of `outstanding`.
+    position: Position,
+}
+
+enum Pass {
+    /// The next read begins a pass.
+    Due,
+    /// Goes on behind a key.
+    Running { version: Option<i64>, after: Option<Key>, seen: Arc<HashMap<Key, u64>> },
+    /// The last rows were handed out; the next read says that there are no more.
+    Ended { version: Option<i64> },
+    /// At rest. There is nothing to find as long as the data has this version.
+    Resting { version: Option<i64> },
+}
+
+impl SqlSource {
+    /// Creates the source of a table. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a URL of another kind of database, or an empty name.
+    pub fn new(config: SqlConfig) -> Result<Self> {
+        let database = config.database()?;
+        let config = Arc::new(config);
+        let client = connect(database, &config)?;
+        Ok(Self { config, client, clock: Clock::system(), state: None })
+    }
+
+    /// Takes the time for records that do not say when they happened from this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn state(&mut self) -> Result<&mut State> {
+        self.state
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Unexpected, "the source was not opened"))
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
+    let Database::Sqlite(path) = database;
+    Ok(Box::new(crate::sqlite::SqliteClient::new(path, Arc::clone(config))))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn connect(database: Database, _: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
+    let Database::Sqlite(_) = database;
+    Err(Error::new(ErrorKind::Config, "this program was built without SQLite")
+        .with_hint("build it with the feature `sqlite`"))
+}
+
+impl fmt::Debug for SqlSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlSource").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Source for SqlSource {
+    async fn open(&mut self, from: Option<&Cursor>) -> Result<()> {
+        self.state = None;
+        let position = from.map(Position::decode).transpose()?;
+        let facts = self.client.connect().await?;
+        let mut state = State {
+            shape: Arc::new(Shape::new(&self.config, facts.id_is_unique)),
+            pass: Pass::Due,
+            outstanding: VecDeque::new(),
+            position: Position::default(),
+        };
+        if let Some(position) = position {
+            let mut found = self.client.prints(position.rows.clone()).await?;
+            if found.position.sum != position.sum {
+                // Changed, deleted or renumbered since: what is unsent among them comes (again).
+                tracing::info!(
+                    table = %self.config.table,
+                    "rows last handed out have changed; those not marked are handed out again",
+                );
+                found = Handed::default();
+            }
+            found.cursor = from.cloned();
+            state.position = found.position.clone();
+            state.outstanding.push_back(Arc::new(found));
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+
+    async fn read(&mut self, limit: Limit) -> Result<Read> {
+        let (now, poll) = (self.clock.now(), self.config.poll_interval);
+        let Self { client, state, .. } = self;
+        let Some(state) = state else {
+            return Err(Error::new(ErrorKind::Unexpected, "the source was not opened"));
+        };
+        if let Pass::Ended { version } = state.pass {
+            state.pass = Pass::Resting { version };
+            return Ok(Read::Idle(poll));
+        }
+        if let Pass::Resting { version } = state.pass {
+            if version.is_some() && client.version().await? == version {
+                return Ok(Read::Idle(poll));
+            }
+            state.pass = Pass::Due;
+        }
+        let (first_version, after, seen) = match &state.pass {
+            Pass::Running { version, after, seen } => (*version, after.clone(), Arc::clone(seen)),
+            _ => (None, None, Arc::new(state.seen())),
+        };
+        let began = after.is_some();
+        let intake = Intake::new(Arc::clone(&state.shape), limit, now, Arc::clone(&seen));
+        let Scan { intake, version, ended } = client.scan(after, intake).await?;
+        let first_version = if began { first_version } else { version };
+        let Intake { events, rejected, mut handed, last, .. } = intake;
+        if handed.prints.is_empty() {
+            // An intake is only full with rows in it: this was the end of the pass.
+            state.pass = Pass::Resting { version: first_version };
+            return Ok(Read::Idle(poll));
+        }
+        handed.version = version;
+        let mut position = state.position.clone();
+        position.extend(&handed.position);
+        let cursor = position.encode()?;
+        handed.cursor = Some(cursor.clone());
+        state.position = position;
+        state.outstanding.push_back(Arc::new(handed));
+        state.pass = if ended {
+            Pass::Ended { version: first_version }
+        } else {
+            Pass::Running { version: first_version, after: last, seen }
+        };
+        let mut batch = Batch::new(events, cursor);
+        batch.rejected = rejected;
+        Ok(Read::Batch(batch))
+    }
+
+    async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
+        Position::decode(cursor)?;
+        let state = self.state()?;
+        let found = state.outstanding.iter().rposition(|h| h.cursor.as_ref() == Some(cursor));
+        let Some(last) = found else {
+            // Marked already.
+            return Ok(());
+        };
+        let due: Vec<_> = state.outstanding.range(..=last).cloned().collect();
+        let changed = self.client.mark(due).await?;
+        let table = self.config.table.clone();
+        let state = self.state()?;
+        state.outstanding.drain(..=last);
+        state.position = Position::default();
+        for handed in &state.outstanding {
+            state.position.extend(&handed.position);
+        }
+        if changed > 0 {
+            tracing::info!(
+                table,
+                rows = changed,
+                "rows changed before they were marked; they come again"
+            );
+            if matches!(state.pass, Pass::Ended { .. } | Pass::Resting { .. }) {
+                state.pass = Pass::Due;
+            }
+        }
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        self.client.check().await
+    }
+}
+
+impl State {
+    fn seen(&self) -> HashMap<Key, u64> {
+        self.outstanding.iter().flat_map(|handed| handed.rows()).collect()
+    }
+}

@@ -1,0 +1,236 @@
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use audit_core::{Error, ErrorKind, Result};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, Statement, ToSql, TransactionBehavior};
+
+use super::table::{LIST, Table};
+use crate::client::{Facts, Handed, Row, Scan, Value, print};
+use crate::config::SqlConfig;
+use crate::error::sqlite;
+use crate::intake::Intake;
+use crate::keys::{Key, Keys, Span};
+
+/// Runs up to this long go as single keys, many in one statement.
+const SHORT_RUN: i64 = 8;
+/// From about this many rows on a search without an index is felt.
+const MANY_ROWS: i64 = 100_000;
+
+/// An open connection, and the table found on it.
+#[derive(Debug)]
+pub(super) struct Link {
+    conn: Connection,
+    table: Table,
+}
+
+impl Link {
+    /// Opens the file; never makes one.
+    pub(super) fn open(path: &Path, config: &SqlConfig) -> Result<Self> {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                return Err(Error::new(ErrorKind::Config, "the database is a folder, not a file"));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::new(ErrorKind::Config, "there is no such database file")
+                    .with_hint("check the path; a relative one begins at the working folder")
+                    .because(e));
+            }
+            // Everything else SQLite knows better.
+            _ => {}
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+        conn.busy_timeout(config.busy_timeout).map_err(sqlite)?;
+        // What a batch read is still there when it is marked.
+        conn.pragma_update(None, "cache_size", -16_384).map_err(sqlite)?;
+        if conn.is_readonly(MAIN_DB).map_err(sqlite)? {
+            return Err(Error::new(ErrorKind::Auth, "the database cannot be written")
+                .with_hint("marking rows needs the right to write the file and its folder"));
+        }
+        let table = Table::find(&conn, config)?;
+        // Preparing finds what cannot be marked or read, without doing it.
+        for statement in table.statements() {
+            conn.prepare(statement).map_err(|e| sqlite(e).with("table", &config.table))?;
+        }
+        Ok(Self { conn, table })
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        Facts { id_is_unique: self.table.id_is_unique }
+    }
+
+    /// Says how a big table is read faster.
+    pub(super) fn advise(&self) -> Result<()> {
+        let rows: i64 =
+            self.conn.query_row(&self.table.size, [], |row| row.get(0)).map_err(sqlite)?;
+        if rows >= MANY_ROWS && !self.table.uses_index {
+            let suggestion = self.table.index.as_deref();
+            tracing::warn!(
+                table = %self.table.name,
+                suggestion = suggestion.unwrap_or("make the id an INTEGER PRIMARY KEY and index it"),
+                "no index finds unsent rows: after each change the whole table is searched",
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn version(&self) -> Result<i64> {
+        let mut statement = self.conn.prepare_cached("PRAGMA data_version").map_err(sqlite)?;
+        statement.query_row([], |row| row.get(0)).map_err(sqlite)
+    }
+
+    pub(super) fn scan(&self, after: Option<Key>, mut intake: Intake) -> Result<Scan> {
+        // Before the rows: who commits in between makes the version too old, which is safe.
+        let version = self.version()?;
+        let sql = if after.is_some() { &self.table.scan_next } else { &self.table.scan_first };
+        let mut statement = self.conn.prepare_cached(sql).map_err(sqlite)?;
+        let mut rows = match &after {
+            Some(key) => statement.query([key]),
+            None => statement.query([]),
+        }
+        .map_err(sqlite)?;
+        let id = self.table.id_in_scan;
+        let mut ended = true;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let at = |i| row.get_ref(i).map(value).map_err(sqlite);
+            let row = Row {
+                key: at(0)?,
+                message: at(1)?,
+                created_at: at(2)?,
+                id: if id { Some(at(3)?) } else { None },
+            };
+            if !intake.offer(row) {
+                ended = false;
+                break;
+            }
+        }
+        Ok(Scan { intake, version: Some(version), ended })
+    }
+
+    pub(super) fn prints(&self, keys: &Keys) -> Result<Handed> {
+        let mut found = Handed { version: Some(self.version()?), ..Handed::default() };
+        self.each_print(keys, |key, print| found.push(key, print))?;
+        Ok(found)
+    }
+
+    pub(super) fn mark(&self, batches: &[Arc<Handed>]) -> Result<usize> {
+        let transaction =
+            rusqlite::Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
+                .map_err(sqlite)?;
+        let version = self.version()?;
+        let mut changed = 0;
+        for batch in batches {
+            if batch.version == Some(version) {
+                // Nobody else has committed since these rows were read.
+                self.mark_keys(&batch.position.rows)?;
+            } else {
+                let (same, others) = self.compare(batch)?;
+                changed += others;
+                self.mark_keys(&same)?;
+            }
+        }
+        transaction.commit().map_err(sqlite)?;
+        Ok(changed)
+    }
+
+    /// Returns the rows that are what was handed out, and how many are something else by now.
+    fn compare(&self, batch: &Handed) -> Result<(Keys, usize)> {
+        let mut handed: HashMap<Key, u64> = batch.rows().collect();
+        let (mut same, mut changed) = (Keys::default(), 0);
+        self.each_print(&batch.position.rows, |key, print| match handed.remove(&key) {
+            Some(before) if before == print => same.push(key),
+            Some(_) => changed += 1,
+            None => {}
+        })?;
+        Ok((same, changed))
+    }
+
+    fn mark_keys(&self, keys: &Keys) -> Result<()> {
+        let mut run = self.conn.prepare_cached(&self.table.mark_run).map_err(sqlite)?;
+        let mut list = self.conn.prepare_cached(&self.table.mark_list).map_err(sqlite)?;
+        for part in parts(keys) {
+            match part {
+                Part::Run(a, b) => run.execute([a, b]),
+                Part::List(keys) => bind(&mut list, &keys).and_then(|()| list.raw_execute()),
+            }
+            .map_err(sqlite)?;
+        }
+        Ok(())
+    }
+
+    fn each_print(&self, keys: &Keys, mut each: impl FnMut(Key, u64)) -> Result<()> {
+        let mut run = self.conn.prepare_cached(&self.table.prints_run).map_err(sqlite)?;
+        let mut list = self.conn.prepare_cached(&self.table.prints_list).map_err(sqlite)?;
+        for part in parts(keys) {
+            let mut rows = match part {
+                Part::Run(a, b) => run.query([a, b]),
+                Part::List(keys) => bind(&mut list, &keys).map(|()| list.raw_query()),
+            }
+            .map_err(sqlite)?;
+            while let Some(row) = rows.next().map_err(sqlite)? {
+                let at = |i| row.get_ref(i).map(value).map_err(sqlite);
+                if let Some(key) = at(0)?.key() {
+                    each(key, print(at(1)?, at(2)?));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keys for one statement.
+enum Part {
+    Run(i64, i64),
+    List(Vec<Key>),
+}
+
+/// Divides keys into long runs, and lists of everything else.
+fn parts(keys: &Keys) -> Vec<Part> {
+    let (mut parts, mut list) = (Vec::new(), Vec::new());
+    for span in keys.spans() {
+        match span {
+            Span::Run(a, b) if b.saturating_sub(*a) >= SHORT_RUN => parts.push(Part::Run(*a, *b)),
+            Span::Run(a, b) => list.extend((*a..=*b).map(Key::Int)),
+            Span::One(key) => list.push(key.clone()),
+        }
+        if list.len() + SHORT_RUN as usize > LIST {
+            parts.push(Part::List(std::mem::take(&mut list)));
+        }
+    }
+    if !list.is_empty() {
+        parts.push(Part::List(list));
+    }
+    parts
+}
+
+/// Fills a list statement; a short list repeats its last key.
+fn bind(statement: &mut Statement<'_>, keys: &[Key]) -> rusqlite::Result<()> {
+    let Some(last) = keys.last() else { return Ok(()) };
+    for i in 0..LIST {
+        statement.raw_bind_parameter(i + 1, keys.get(i).unwrap_or(last))?;
+    }
+    Ok(())
+}
+
+impl ToSql for Key {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(n) => ValueRef::Integer(*n),
+            Self::Real(bits) => ValueRef::Real(f64::from_bits(*bits)),
+            Self::Text(bytes) => ValueRef::Text(bytes),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Value<'_> {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => Value::Int(n),
+        ValueRef::Real(n) => Value::Real(n),
+        ValueRef::Text(bytes) => Value::Text(bytes),
+        ValueRef::Blob(bytes) => Value::Blob(bytes),
+    }
+}

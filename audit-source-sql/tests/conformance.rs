@@ -1,0 +1,122 @@
+//! The contract of a source, on the classic table and on one with text keys and no rowid.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use audit_core::testkit::SourceHarness;
+use audit_core::{ErrorKind, EventId, Source};
+use rusqlite::Connection;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use common::Db;
+
+const BUSY: Duration = Duration::from_millis(200);
+
+struct Table {
+    db: Db,
+    text_keys: bool,
+    next: i64,
+    late: i64,
+}
+
+impl Table {
+    fn new(ddl: &str, text_keys: bool) -> Self {
+        let db = Db::new(ddl);
+        // Without WAL a writer keeps readers out.
+        db.app.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+        Self { db, text_keys, next: 1000, late: 0 }
+    }
+
+    fn insert(&mut self, id: i64, time: i64, message: Option<&str>) -> EventId {
+        let created_at = format!("2024-05-06 07:{:02}:{:02}", time / 60 % 60, time % 60);
+        let sql = "INSERT INTO audit_logs (id, message, created_at) VALUES (?, ?, ?)";
+        let key = format!("key-{id:08}");
+        let shown = if self.text_keys {
+            self.db.execute(sql, (&key, message, &created_at));
+            key
+        } else {
+            self.db.execute(sql, (id, message, &created_at));
+            id.to_string()
+        };
+        let seed = xxh3_64_with_seed(created_at.as_bytes(), 0);
+        let print = xxh3_64_with_seed(message.unwrap_or_default().as_bytes(), seed);
+        EventId::new(format!("audit_logs:{shown}:{print:016x}"))
+    }
+
+    fn add(&mut self, time: i64) -> EventId {
+        self.next += 10;
+        let message = format!(r#"{{"n": {} , "audit_event":{{"actor":"a"}}}}"#, self.next);
+        self.insert(self.next, time, Some(&message))
+    }
+}
+
+#[async_trait]
+impl SourceHarness for Table {
+    async fn source(&mut self) -> Box<dyn Source> {
+        let mut config = self.db.config();
+        config.busy_timeout = BUSY;
+        Box::new(audit_source_sql::SqlSource::new(config).unwrap())
+    }
+
+    async fn seed(&mut self, records: usize) -> Vec<EventId> {
+        (0..records).map(|_| self.add(self.next)).collect()
+    }
+
+    async fn seed_tied(&mut self, records: usize) -> Vec<EventId> {
+        (0..records).map(|_| self.add(3599)).collect()
+    }
+
+    async fn seed_bad(&mut self) -> bool {
+        self.next += 10;
+        self.insert(self.next, 0, Some("{\"cut\":"));
+        true
+    }
+
+    async fn seed_late(&mut self) -> Option<EventId> {
+        self.late += 1;
+        let between = self.next - 15 + self.late;
+        Some(self.insert(between, 0, Some(r#"{"late":true}"#)))
+    }
+
+    async fn fail_next(&mut self, kind: ErrorKind) -> bool {
+        if kind != ErrorKind::Unavailable {
+            return false;
+        }
+        // Longer than the source waits, shorter than it waits twice.
+        let blocker = Connection::open(self.db.path()).unwrap();
+        blocker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(BUSY + BUSY / 2);
+            drop(blocker);
+        });
+        true
+    }
+
+    async fn idle(&mut self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+mod classic {
+    use super::*;
+
+    async fn start() -> Table {
+        Table::new(common::CLASSIC, false)
+    }
+    audit_core::conformance!(source: start);
+}
+
+mod text_keys_without_rowid {
+    use super::*;
+
+    async fn start() -> Table {
+        let ddl = "CREATE TABLE audit_logs (id TEXT PRIMARY KEY, is_sent BOOLEAN, message BLOB, \
+                   created_at TEXT) WITHOUT ROWID";
+        Table::new(ddl, true)
+    }
+    audit_core::conformance!(source: start);
+}
