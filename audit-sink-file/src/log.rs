@@ -8,7 +8,7 @@ use std::path::Path;
 use audit_core::{AuditEvent, Error, ErrorKind, Result, Written, durable};
 
 use crate::array;
-use crate::compress::Encoder;
+use crate::compress::{Codec, Encoder};
 use crate::config::{Layout, Settings};
 use crate::journal::{FileId, Journal};
 use crate::paths::{Paths, Seen};
@@ -93,7 +93,11 @@ impl Log {
     pub(crate) fn finish(&mut self) -> Result<()> {
         match self.settings.layout {
             Layout::Ndjson => {
-                self.place()?;
+                if self.place()?.end == 0 && self.settings.codec != Codec::Plain {
+                    // Without a member an empty file is no gzip or zstd file.
+                    self.stage = Stage::default();
+                    self.commit()?;
+                }
                 self.journal.sync()
             }
             Layout::Array if self.state.place.is_some() => {

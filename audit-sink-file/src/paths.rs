@@ -143,7 +143,7 @@ impl Seen {
         }
         self.accept_head(codec)?;
         let read = || -> io::Result<u8> {
-            let mut last = [0];
+            let mut last = [b'\n'];
             let file = File::open(&self.path)?;
             if codec == Codec::Plain {
                 file.read_exact_at(&mut last, len - 1)?;
