@@ -209,10 +209,13 @@ pub(crate) fn read(path: &Path) -> Result<(State, Window)> {
         }
         Err(e) => return Err(durable::io_error(&e, path)),
     };
-    replay::replay(&bytes).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidData, "not a journal that this version understands")
+    replay::replay(&bytes).map_err(|what| {
+        Error::new(ErrorKind::InvalidData, format!("the journal cannot be used: {what}"))
             .with("path", path.display())
-            .with_hint("run the version that wrote it, or move the journal away to start anew")
+            .with_hint(
+                "restore it, or run the version that wrote it; or move it away to go on without \
+                 it: events sent again may then repeat",
+            )
     })
 }
 

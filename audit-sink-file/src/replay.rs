@@ -58,6 +58,13 @@ impl Record {
         out[start..start + 8].copy_from_slice(&check.to_le_bytes());
     }
 
+    /// Returns whether this can be a record a little behind the serial given: a cheap look.
+    fn may_begin(bytes: &[u8], serial: u64) -> bool {
+        let at = bytes.get(RECORD - 8..).and_then(<[u8]>::first_chunk);
+        let found = at.map_or(0, |number| u64::from_le_bytes(*number));
+        (serial..serial.saturating_add(1 << 20)).contains(&found)
+    }
+
     /// Reads the record at the start of `bytes` and the bytes of its ids; nothing if it is torn.
     fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (check, rest) = bytes.split_first_chunk()?;
@@ -141,17 +148,20 @@ impl State {
     }
 }
 
-/// Reads a journal up to its end or a torn record. Nothing if it is not one, or a newer one.
-pub(crate) fn replay(bytes: &[u8]) -> Option<(State, Window)> {
-    let (header, _) = bytes.split_at_checked(HEADER)?;
-    let (magic, seed) = header.split_first_chunk::<8>()?;
+/// Reads a journal up to its end or a torn last record.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn replay(bytes: &[u8]) -> Result<(State, Window), &'static str> {
+    let Some((magic, body)) = bytes.split_first_chunk() else { return Err("cut off") };
+    let Some((seed, records)) = body.split_first_chunk() else { return Err("cut off") };
     if magic != MAGIC {
-        return None;
+        return Err("not a journal, or one of a newer version");
     }
-    let seed = u64::from_le_bytes(seed.try_into().ok()?);
+    let seed = u64::from_le_bytes(*seed);
     let mut state = State { seed, end: HEADER as u64, ..State::default() };
     let mut window = Window::default();
-    let mut rest = &bytes[HEADER..];
+    let mut rest = records;
     while let Some((record, ids)) = Record::read(rest) {
         if record.serial != state.serial + 1 {
             break;
@@ -185,5 +195,20 @@ pub(crate) fn replay(bytes: &[u8]) -> Option<(State, Window)> {
         state.end += len as u64;
         rest = &rest[len..];
     }
-    Some((state, window))
+    if is_damaged(rest, state.serial) { Err("damaged") } else { Ok((state, window)) }
+}
+
+/// Returns whether what follows the last good record is more than a torn one.
+///
+/// A record is written when the one before is durable, or at least a note that may get lost
+/// (`Done`). So the last two may be torn, or the last but one alone; a good record further on, or a
+/// note behind the record it belongs to, shows that something durable was changed.
+fn is_damaged(rest: &[u8], serial: u64) -> bool {
+    // All records begin at a multiple of 16.
+    (ID..rest.len()).step_by(ID).any(|at| {
+        let later = rest.get(at..).filter(|bytes| Record::may_begin(bytes, serial));
+        later.and_then(Record::read).is_some_and(|(record, ids)| {
+            record.kind == Kind::Done || at + RECORD + ids.len() < rest.len()
+        })
+    })
 }

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use audit_core::{AuditEvent, EventId, Raw};
+use audit_core::{AuditEvent, EventId, Raw, Result, Sink};
 use audit_sink_file::{FileConfig, FileSink};
 use chrono::DateTime;
 
@@ -26,6 +26,13 @@ pub fn events(numbers: impl IntoIterator<Item = u64>) -> Vec<AuditEvent> {
 /// A sink in which all follows from the path.
 pub fn sink(path: &Path) -> FileSink {
     FileSink::new(FileConfig::new(path)).unwrap()
+}
+
+/// Writes the events with these numbers and returns how many were there already.
+pub async fn put(sink: &FileSink, numbers: impl IntoIterator<Item = u64>) -> Result<usize> {
+    let written = sink.write(&events(numbers)).await?;
+    assert!(written.failures.is_empty());
+    Ok(written.duplicates)
 }
 
 /// The text of a file, decompressed by its name's ending; empty if there is none.
@@ -66,7 +73,7 @@ pub fn numbers(path: &Path) -> Vec<u64> {
     records(path).iter().map(number).collect()
 }
 
-/// The four ways to write a file.
+/// The ways to write a file.
 pub const NAMES: [&str; 6] =
     ["a.ndjson", "a.ndjson.gz", "a.ndjson.zst", "a.json", "a.json.gz", "a.json.zst"];
 
