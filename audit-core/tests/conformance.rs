@@ -115,6 +115,7 @@ impl CheckpointHarness for InFiles {
             // '3' and '7' are one bit apart.
             Damage::BitFlip => text.replacen(r#""offset":3"#, r#""offset":7"#, 1),
             Damage::NewerVersion => text.replacen(r#""version":1"#, r#""version":2"#, 1),
+            _ => return false,
         };
         assert_ne!(text, damaged);
         fs::write(&path, damaged).unwrap();

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a pipeline is made of, in one of its lives.
-#[allow(missing_debug_implementations, reason = "the ports are not")]
+#[non_exhaustive]
 pub struct Parts {
     /// The stream's name.
     pub stream: StreamId,
@@ -34,6 +34,12 @@ pub struct Parts {
     pub dead_letters: Arc<dyn DeadLetters>,
     /// How much is read at a time.
     pub limit: Limit,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
@@ -204,11 +210,12 @@ pub async fn crash_at_every_call(start: impl AsyncFn() -> World) -> Verdict {
             let mut world = start().await;
             world.seed().await;
             let fuse = Fuse::at(call, when);
-            let at = |v: Violation| match fuse.blown_at() {
-                Some(name) => {
-                    v.during(format!("killed {when:?} call {call} ({name})").to_lowercase())
-                }
-                None => v.during("not killed"),
+            let at = |v: Violation| {
+                let step = match fuse.blown_at() {
+                    Some(name) => format!("killed {when:?} call {call} ({name})").to_lowercase(),
+                    None => "not killed".to_owned(),
+                };
+                v.during(step).of("crash_at_every_call")
             };
             world.live(&fuse).await.map_err(at)?.or_violation("the run").map_err(at)?;
             world.heal_and_judge().await.map_err(at)?;
@@ -228,7 +235,7 @@ pub async fn crash_at_every_call(start: impl AsyncFn() -> World) -> Verdict {
 /// The first violation, with its seed.
 pub async fn survive_random_faults(start: impl AsyncFn() -> World, seeds: Range<u64>) -> Verdict {
     for seed in seeds {
-        let at = |v: Violation| v.during(format!("seed {seed}"));
+        let at = |v: Violation| v.during(format!("seed {seed}")).of("survive_random_faults");
         let mut world = start().await;
         for life in 0..4 {
             world.seed().await;

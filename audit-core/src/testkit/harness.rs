@@ -24,6 +24,13 @@ pub trait SourceHarness: Send {
     /// As [`seed`](Self::seed), but all these records carry one and the same time.
     async fn seed_tied(&mut self, records: usize) -> Vec<EventId>;
 
+    /// Returns the record of an event exactly as the upstream has it, if the upstream keeps text: then
+    /// the suite demands that the event's payload is that text, byte for byte.
+    async fn payload(&mut self, id: &EventId) -> Option<String> {
+        let _ = id;
+        None
+    }
+
     /// Adds a record, later than all before, that cannot be made an event. `false`: there is no such
     /// record in this upstream.
     async fn seed_bad(&mut self) -> bool {
@@ -138,6 +145,7 @@ pub trait SinkHarness: Send {
 
 /// What may befall a stored checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Damage {
     /// One bit of the position is another.
     BitFlip,
@@ -151,6 +159,7 @@ pub enum Damage {
 
 /// A save that the suite asks a harness to begin and cut off.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Save {
     /// The stream to save.
     pub stream: StreamId,

@@ -154,6 +154,11 @@ impl SourceHarness for MemoryUpstream {
         (0..records).map(|_| self.add(time, true)).collect()
     }
 
+    async fn payload(&mut self, id: &EventId) -> Option<String> {
+        let state = self.lock();
+        state.records.iter().find(|r| r.id == id.as_str()).map(|r| r.body.clone())
+    }
+
     async fn seed_bad(&mut self) -> bool {
         self.add(self.tick(), false);
         true
