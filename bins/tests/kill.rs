@@ -1,0 +1,116 @@
+//! `audit run` is killed at random moments over a growing table; a clean run then ends it. Each row
+//! is in the output exactly once, and every row is marked.
+//!
+//! `AUDIT_SOAK_ROUNDS` sets how often it is killed (200 for plain NDJSON, less for the others), and
+//! `AUDIT_SOAK_SEED` which moments these are.
+
+mod common;
+
+use std::fs::File;
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Lab, assert_each_once, config};
+
+const ROWS_A_ROUND: u32 = 40;
+/// After this many rounds it begins anew, so that the table stays small.
+const ROUNDS_A_LAB: u32 = 50;
+
+fn number(name: &str) -> Option<u32> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// A small generator of numbers (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn soak(output: &str, rounds: u32, read: fn(&Lab, &str) -> Vec<String>) {
+    let rounds = number("AUDIT_SOAK_ROUNDS").unwrap_or(rounds);
+    let seed = u64::from(number("AUDIT_SOAK_SEED").unwrap_or(1));
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (mut killed, mut done) = (0, 0);
+    while done < rounds {
+        let this = ROUNDS_A_LAB.min(rounds - done);
+        killed += soak_one(output, this, &mut random, read);
+        done += this;
+    }
+    println!("{output}: killed in {killed} of {rounds} rounds, seed {seed}");
+    assert!(killed > rounds / 4, "only {killed} of {rounds} runs were killed before their end");
+}
+
+/// Returns how many runs really were killed.
+fn soak_one(
+    output: &str,
+    rounds: u32,
+    random: &mut Random,
+    read: fn(&Lab, &str) -> Vec<String>,
+) -> u32 {
+    let lab = Lab::new(0);
+    lab.config(&config(output, "[pipelines.orders.limits]\nmax_events = 10"));
+    let (mut rows, mut killed) = (0, 0);
+    for _ in 0..rounds {
+        lab.add(rows + 1, ROWS_A_ROUND);
+        rows += ROWS_A_ROUND;
+        let mut child = lab
+            .command(&["run", "--config", "audit.toml", "--quiet"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        child.kill().unwrap();
+        match child.wait().unwrap().code() {
+            None => killed += 1,
+            Some(code) => assert_eq!(code, 0),
+        }
+    }
+    lab.run().expect(0);
+    assert_eq!(lab.unsent(), 0);
+    assert_each_once(read(&lab, output), rows);
+    killed
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn ndjson() {
+    soak("out.ndjson", 200, |lab, name| lab.lines(name));
+}
+
+#[test]
+fn gzip() {
+    soak("out.ndjson.gz", 30, |lab, name| {
+        let mut text = String::new();
+        let file = File::open(lab.path(name)).unwrap();
+        flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+        lines(&text)
+    });
+}
+
+#[test]
+fn zstd() {
+    soak("out.ndjson.zst", 30, |lab, name| {
+        let text = zstd::decode_all(File::open(lab.path(name)).unwrap()).unwrap();
+        lines(&String::from_utf8(text).unwrap())
+    });
+}
+
+#[test]
+fn json_array() {
+    soak("out.json", 30, |lab, name| {
+        let text = std::fs::read(lab.path(name)).unwrap();
+        let events: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&text).unwrap();
+        events.iter().map(|event| event.get().to_owned()).collect()
+    });
+}
