@@ -31,7 +31,7 @@
 //!    pause, and lets the sweeps close time that is still to come. If it then falls back, and no
 //!    record had shown in between that the later time was right, reading goes on from where the
 //!    leap began. Leaps within the look-back are covered by it; give the server's time as `now`
-//!    where there is one.
+//!    where there is one. A clock that is behind only makes reading wait.
 //!
 //! A record that appears later than the look-back is not found: choose it longer than the upstream
 //! ever was late.

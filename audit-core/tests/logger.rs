@@ -173,6 +173,9 @@ fn the_logger_keeps_its_state_but_neither_id_nor_time() {
     assert_ne!(second.id(), logger.record().unwrap().id());
     assert_eq!(first.to_json_line().unwrap(), second.to_json_line().unwrap());
     assert_eq!(second.level(), Level::Warning);
+    logger.id(EventId::new("third"));
+    assert_ne!(logger.clone().record().unwrap().id().as_str(), "third");
+    assert_eq!(logger.record().unwrap().id().as_str(), "third");
     let changed = logger.info("two").record().unwrap();
     assert_eq!((first.message(), changed.message()), ("one", "two"), "records do not change");
 }

@@ -37,7 +37,7 @@ use crate::{Action, ActionKind, Actor, Clock, Error, ErrorKind, EventId, Outcome
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct AuditLogger {
     clock: Clock,
     fields: Fields,
@@ -264,6 +264,21 @@ fn cause(error: &Error) -> Box<str> {
     match std::error::Error::source(error) {
         Some(source) => source.to_string().into(),
         None => error.to_string().into(),
+    }
+}
+
+impl Clone for AuditLogger {
+    /// Copies what is known, but neither the id nor the time set for the next record: two records
+    /// never share an id.
+    fn clone(&self) -> Self {
+        Self {
+            clock: self.clock.clone(),
+            fields: self.fields.clone(),
+            id: None,
+            time: None,
+            failed_filter: self.failed_filter.clone(),
+            failed_results: self.failed_results.clone(),
+        }
     }
 }
 

@@ -218,7 +218,7 @@ impl<T> Windows<T> {
         let settled = floor(now.saturating_sub(settle), granule);
         let to = self.marks.end.map_or(settled, |end| end.min(settled));
         if to <= self.marks.closed {
-            let due = self.marks.closed.saturating_add(granule + settle);
+            let due = self.marks.closed.saturating_add(granule.saturating_add(settle));
             let wait = due.saturating_sub(now).clamp(1, poll.max(1_000));
             return Err(Next::Idle(duration(wait)));
         }

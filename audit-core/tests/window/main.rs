@@ -115,6 +115,64 @@ fn d11_beyond_the_bound_records_come_again_but_none_is_lost() {
 }
 
 #[test]
+fn d11_a_long_back_fill_leaves_only_the_look_back_to_remember() {
+    for filters_record_time in [true, false] {
+        let mut api = Api::of((0..2_000).map(|n| Record::prompt(T0 + n * MINUTE)));
+        let config = config(MINUTE).max_span(span(14 * DAY));
+        let config = config.filters_record_time(filters_record_time);
+        let mut reader = Reader::new(config, T0, None);
+        reader.catch_up(&mut api, T0 + 2_000 * MINUTE);
+        let text = serde_json::to_string(&reader.saved).unwrap();
+        assert_eq!(text.matches("record-").count(), 10, "{text}");
+        reader.assert_all_once(&api);
+    }
+}
+
+#[test]
+fn d12_a_repeated_page_has_no_new_record() {
+    let api = Api::of((0..10).map(|n| Record::prompt(T0 + n)));
+    let mut reader = Reader::new(config(1), T0, Some(T0 + DAY));
+    let Next::Window(window) = reader.windows.next(at(T0 + 2 * DAY)) else {
+        panic!("no window");
+    };
+    let mut page = || {
+        let page = (0..10).map(|n| api.found(n));
+        let accepted = reader.windows.accept(window, page).unwrap();
+        reader.windows.take(|n| *n < 5);
+        (accepted.new, accepted.known)
+    };
+    assert_eq!((page(), page()), ((10, 0), (0, 10)));
+}
+
+#[test]
+fn d13_a_window_that_starts_over_midway_delivers_nothing_twice() {
+    for filters_record_time in [true, false] {
+        let api = Api::of((0..300).map(|n| Record::prompt(T0 + n / 10)));
+        let config = config(1).filters_record_time(filters_record_time);
+        let mut reader = Reader::new(config, T0, Some(T0 + DAY));
+        for pages in [1, 2, 2, 3] {
+            let Next::Window(window) = reader.windows.next(at(T0 + 2 * DAY)) else {
+                panic!("no window");
+            };
+            for page in 0..pages {
+                let page = (page * 100..(page + 1) * 100).map(|n| api.found(n));
+                reader.windows.accept(window, page).unwrap();
+                reader.deliver(60);
+            }
+            if pages < 3 {
+                // The token for the next page has expired.
+                reader.windows.failed(window);
+            } else {
+                reader.windows.finish(window).unwrap();
+            }
+        }
+        while reader.deliver(60) {}
+        reader.assert_all_once(&api);
+        assert_eq!(reader.windows.next(at(T0 + 2 * DAY)), Next::End);
+    }
+}
+
+#[test]
 fn d14_a_record_is_found_once_however_late_it_is_within_the_look_back() {
     for look_back in [0, MINUTE, HOUR, 3 * DAY] {
         let late = (0..=60).map(|n| Record::late(T0 + n * 97 * SECOND, look_back * n / 60));
