@@ -101,6 +101,7 @@ mod tests {
         for (kind, code) in codes {
             assert_eq!(of_error(&Error::new(kind, "")), code, "{kind}");
             assert!(HELP.contains(&format!("\n  {code:>3}  ")), "{code}");
+            assert!(include_str!("../README.md").contains(&format!("\n| {code} | ")), "{code}");
         }
     }
 

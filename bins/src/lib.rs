@@ -17,3 +17,9 @@ pub mod signals;
 pub mod summary;
 pub mod terminal;
 pub mod wire;
+
+/// Compiles and runs the examples of the workspace's README.
+#[cfg(all(doctest, feature = "source-sql-sqlite", feature = "sink-file"))]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct WorkspaceReadme;

@@ -1,5 +1,8 @@
 //! What the configuration's errors say, and what no output ever says.
 
+#![cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::fs;

@@ -4,6 +4,9 @@
 //! `AUDIT_SOAK_ROUNDS` sets how often it is killed (200 for plain NDJSON, less for the others), and
 //! `AUDIT_SOAK_SEED` which moments these are.
 
+#![cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::fs::File;

@@ -1,5 +1,8 @@
 //! `audit quickstart`, as a newcomer runs it.
 
+#![cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::Lab;

@@ -1,5 +1,8 @@
 //! `audit run` and `audit check` over a real database and real files.
 
+#![cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! A directory with a database, a configuration and the real program.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "a test may, and each uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
