@@ -116,7 +116,8 @@
 //! [`crash_at_every_call`] runs the real [`Pipeline`] over your harness and kills it at its first
 //! call to the outside, then in a fresh world at the second, and so on, before and after the call
 //! took effect; each time the next life has to complete the work. [`survive_random_faults`] does the
-//! same with several deaths and failures at random, from a seed. A [`Probe`] checks the pipeline's
+//! same with several deaths and failures at random, from a seed, and [`stop_at_every_call`] asks for a
+//! clean end instead. A [`Probe`] checks the pipeline's
 //! invariant at every call on the way:
 //!
 //! ```
@@ -162,7 +163,9 @@ pub mod sink_rules;
 pub mod source_rules;
 mod violation;
 
-pub use self::crash::{Parts, World, crash_at_every_call, survive_random_faults};
+pub use self::crash::{
+    Parts, World, crash_at_every_call, stop_at_every_call, survive_random_faults,
+};
 pub use self::fuse::Fuse;
 pub use self::fused::{FusedCheckpoint, FusedDeadLetters, FusedSink, FusedSource};
 pub use self::harness::{CheckpointHarness, Damage, Save, SinkHarness, SourceHarness, When};

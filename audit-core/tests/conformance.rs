@@ -9,8 +9,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use audit_core::testkit::{
     CheckpointHarness, Damage, MemoryDestination, MemoryProgress, MemoryUpstream, Save,
+    SourceHarness, Verdict, World, crash_at_every_call, sample_events, survive_random_faults,
 };
-use audit_core::{Checkpoint, FileCheckpoint, StreamId};
+use audit_core::{
+    Checkpoint, DeadLetter, DeadLetters, Error, ErrorKind, EventId, FileCheckpoint,
+    FileDeadLetters, Source, StreamId,
+};
 
 mod memory_source_history {
     use super::*;
@@ -168,4 +172,75 @@ mod file_checkpoint {
     use super::*;
 
     audit_core::conformance!(checkpoint: InFiles::start);
+}
+
+/// Letters in a file, replayed.
+struct Replay {
+    letters: FileDeadLetters,
+    seeded: usize,
+    _dir: tempfile::TempDir,
+}
+
+impl Replay {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let letters = FileDeadLetters::open(dir.path().join("dead.ndjson"));
+        Self { letters, seeded: 0, _dir: dir }
+    }
+}
+
+#[async_trait]
+impl SourceHarness for Replay {
+    async fn source(&mut self) -> Box<dyn Source> {
+        Box::new(self.letters.replay().unwrap())
+    }
+
+    async fn seed(&mut self, records: usize) -> Vec<EventId> {
+        let events = sample_events(self.seeded, records).unwrap();
+        self.seeded += records;
+        let ids = events.iter().map(|e| e.id.clone()).collect();
+        let error = Error::new(ErrorKind::Rejected, "the sink did not like it");
+        let letters: Vec<_> = events.into_iter().map(|e| DeadLetter::event(e, &error, 1)).collect();
+        self.letters.put(&letters).await.unwrap();
+        ids
+    }
+
+    async fn seed_tied(&mut self, records: usize) -> Vec<EventId> {
+        self.seed(records).await // the order is that of the file
+    }
+
+    async fn seed_bad(&mut self) -> bool {
+        self.seeded += 1;
+        let id = EventId::new(format!("bad-{}", self.seeded));
+        let error = Error::new(ErrorKind::InvalidData, "not valid JSON");
+        self.letters.put(&[DeadLetter::record(id, "{cut", &error)]).await.unwrap();
+        true
+    }
+
+    async fn payload(&mut self, id: &EventId) -> Option<String> {
+        let number = id.as_str().strip_prefix("sample-")?.parse().ok()?;
+        Some(sample_events(number, 1).ok()?.pop()?.raw.get().to_owned())
+    }
+}
+
+mod dead_letter_replay {
+    use super::*;
+
+    audit_core::conformance!(
+        source: Replay::start,
+        except: {
+            s07_finds_a_late_record_once: "later letters are another replay",
+            s09_reports_a_failure_with_its_kind: "the file system does not fail on demand",
+        }
+    );
+
+    #[tokio::test]
+    async fn a_kill_at_any_call_loses_and_doubles_nothing() -> Verdict {
+        crash_at_every_call(async || World::of_source(Replay::start().await)).await
+    }
+
+    #[tokio::test]
+    async fn random_faults_and_deaths_lose_and_double_nothing() -> Verdict {
+        survive_random_faults(async || World::of_source(Replay::start().await), 0..30).await
+    }
 }

@@ -1,10 +1,14 @@
 //! The real pipeline, killed at every call it makes and driven through random faults.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use audit_core::testkit::{
-    MemoryDestination, MemoryProgress, MemoryUpstream, Verdict, When, World, crash_at_every_call,
-    survive_random_faults,
+    CheckpointHarness, MemoryDestination, MemoryProgress, MemoryUpstream, Verdict, When, World,
+    crash_at_every_call, stop_at_every_call, survive_random_faults,
 };
-use audit_core::{ErrorKind, EventId};
+use audit_core::{Checkpoint, ErrorKind, EventId, FileCheckpoint, FileDeadLetters};
+use tempfile::TempDir;
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_at_any_call_loses_and_doubles_nothing() -> Verdict {
@@ -46,4 +50,35 @@ async fn random_faults_and_deaths_lose_and_double_nothing() -> Verdict {
         survive_random_faults(async || World::of_source(start()), 0..300).await?;
     }
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_at_any_call_leaves_nothing_half_done() -> Verdict {
+    for start in
+        [MemoryUpstream::history, MemoryUpstream::flags, || MemoryUpstream::history().ending()]
+    {
+        stop_at_every_call(async || World::of_source(start())).await?;
+    }
+    Ok(())
+}
+
+struct InFiles(Arc<TempDir>);
+
+#[async_trait]
+impl CheckpointHarness for InFiles {
+    async fn checkpoint(&mut self) -> Arc<dyn Checkpoint> {
+        Arc::new(FileCheckpoint::open(self.0.path()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_and_dead_letters_in_files_survive_a_kill_at_any_call() -> Verdict {
+    let start = async || {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let letters = dir.path().join("dead.ndjson");
+        World::of_checkpoint(InFiles(dir))
+            .dead_letters(move || Arc::new(FileDeadLetters::open(&letters)))
+    };
+    crash_at_every_call(start).await?;
+    survive_random_faults(start, 0..20).await
 }

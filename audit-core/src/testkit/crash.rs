@@ -34,6 +34,8 @@ pub struct Parts {
     pub dead_letters: Arc<dyn DeadLetters>,
     /// How much is read at a time.
     pub limit: Limit,
+    /// Resolves when the run shall end cleanly.
+    pub stop: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl fmt::Debug for Parts {
@@ -50,7 +52,7 @@ pub struct World {
     source: Box<dyn SourceHarness>,
     sink: Box<dyn SinkHarness>,
     checkpoint: Box<dyn CheckpointHarness>,
-    dead_letters: Arc<MemoryDeadLetters>,
+    dead_letters: Box<dyn Fn() -> Arc<dyn DeadLetters>>,
     runner: Runner,
     probe: Probe,
     good: Vec<EventId>,
@@ -70,11 +72,12 @@ impl World {
         sink: impl SinkHarness + 'static,
         checkpoint: impl CheckpointHarness + 'static,
     ) -> Self {
+        let letters: Arc<MemoryDeadLetters> = Arc::default();
         Self {
             source: Box::new(source),
             sink: Box::new(sink),
             checkpoint: Box::new(checkpoint),
-            dead_letters: Arc::default(),
+            dead_letters: Box::new(move || letters.clone()),
             runner: Box::new(|parts| Box::pin(pipeline(parts))),
             probe: Probe::new(),
             good: Vec::new(),
@@ -95,6 +98,13 @@ impl World {
     /// Puts a checkpoint among parts in memory.
     pub fn of_checkpoint(checkpoint: impl CheckpointHarness + 'static) -> Self {
         Self::new(MemoryUpstream::history(), MemoryDestination::new(), checkpoint)
+    }
+
+    /// Keeps the dead letters elsewhere than in memory; `open` is called for each life.
+    #[must_use]
+    pub fn dead_letters(mut self, open: impl Fn() -> Arc<dyn DeadLetters> + 'static) -> Self {
+        self.dead_letters = Box::new(open);
+        self
     }
 
     /// Runs something else than [`Pipeline`] over the parts: to try a broken one.
@@ -128,11 +138,15 @@ impl World {
             sink: Arc::new(FusedSink::new(sink, fuse.clone(), probe())),
             checkpoint: Arc::new(FusedCheckpoint::new(checkpoint, fuse.clone(), probe())),
             dead_letters: Arc::new(FusedDeadLetters::new(
-                self.dead_letters.clone(),
+                (self.dead_letters)(),
                 fuse.clone(),
                 probe(),
             )),
             limit,
+            stop: Box::pin({
+                let fuse = fuse.clone();
+                async move { fuse.stopped().await }
+            }),
         };
         let life = (self.runner)(parts);
         let life = async {
@@ -228,6 +242,27 @@ pub async fn crash_at_every_call(start: impl AsyncFn() -> World) -> Verdict {
     Ok(())
 }
 
+/// Asks a pipeline to stop at each of its calls to the outside, and demands that it ends without an
+/// error, that nothing is half done, and that the next run completes the work.
+///
+/// # Errors
+/// The first violation, with the call at which the stop was asked for.
+pub async fn stop_at_every_call(start: impl AsyncFn() -> World) -> Verdict {
+    for call in 0.. {
+        let mut world = start().await;
+        world.seed().await;
+        let fuse = Fuse::stopping_at(call);
+        let at =
+            |v: Violation| v.during(format!("stopped at call {call}")).of("stop_at_every_call");
+        world.live(&fuse).await.map_err(at)?.or_violation("the run").map_err(at)?;
+        world.heal_and_judge().await.map_err(at)?;
+        if !fuse.is_stopped() {
+            return ensure(call > 0, || "the pipeline makes no calls at all".into());
+        }
+    }
+    Ok(())
+}
+
 /// Lets a pipeline live through several lives of random failures and deaths, for each seed, and
 /// demands the same as [`crash_at_every_call`].
 ///
@@ -257,7 +292,7 @@ async fn pipeline(parts: Parts) -> Result<(), Error> {
         .dead_letters(parts.dead_letters)
         .limit(parts.limit)
         .retry(RetryPolicy::default().initial(delay).max(delay))
-        .run(std::future::pending())
+        .run(parts.stop)
         .await
         .map(drop)
         .map_err(|e| e.error)

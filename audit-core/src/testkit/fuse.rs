@@ -1,7 +1,5 @@
-use std::future::{Future, pending, poll_fn};
-use std::pin::pin;
+use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
 use tokio::sync::Notify;
 
@@ -11,18 +9,24 @@ use crate::{Error, ErrorKind, Result};
 /// Counts the calls of a pipeline to the outside, and kills it at one of them.
 ///
 /// "Kills" means: the call never happens ([`When::Before`]), or happens and its answer never arrives
-/// ([`When::After`]); from then on no call makes progress any more, and [`blown`](Self::blown)
-/// returns, so that the test can drop the pipeline as `kill -9` would. Clones are the same fuse.
+/// ([`When::After`]). From then on no call begins and no answer arrives, and
+/// [`blown`](Self::blown) returns, so that the test can drop the pipeline as `kill -9` would. A call
+/// that was under way beside the fatal one takes effect first: it may run on a thread of its own,
+/// which outlives a dropped future, but no process. Clones are the same fuse.
 #[derive(Clone, Debug)]
 pub struct Fuse {
     state: Arc<Mutex<State>>,
-    signal: Arc<Notify>,
+    blow: Arc<Notify>,
+    stop: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct State {
     calls: usize,
     at: Option<(usize, When)>,
+    stops_at: Option<usize>,
+    stopped: bool,
+    under_way: usize,
     /// The name of the call at which it blew.
     blown: Option<&'static str>,
     faults: Option<Faults>,
@@ -56,6 +60,13 @@ impl Fuse {
         Self::new(Some(at), Some(Faults { random, one_in: 6 }))
     }
 
+    /// Makes a fuse that never blows, but asks for a clean [`stop`](Self::stopped) at the given call.
+    pub fn stopping_at(call: usize) -> Self {
+        let fuse = Self::never();
+        fuse.lock().stops_at = Some(call);
+        fuse
+    }
+
     /// Returns whether it has blown.
     pub fn is_blown(&self) -> bool {
         self.lock().blown.is_some()
@@ -71,12 +82,32 @@ impl Fuse {
         self.lock().blown
     }
 
-    /// Returns once it blows.
+    /// Returns once it has blown and no call is under way.
     pub async fn blown(&self) {
-        let notified = self.signal.notified();
-        if !self.is_blown() {
+        loop {
+            let changed = self.blow.notified();
+            let quiet = {
+                let state = self.lock();
+                state.blown.is_some() && state.under_way == 0
+            };
+            if quiet {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns once the call is reached at which to [stop](Self::stopping_at).
+    pub async fn stopped(&self) {
+        let notified = self.stop.notified();
+        if !self.is_stopped() {
             notified.await;
         }
+    }
+
+    /// Returns whether a stop was asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().stopped
     }
 
     /// Makes a call to the outside, unless this is where the process dies.
@@ -87,18 +118,21 @@ impl Fuse {
     ) -> Result<T> {
         let (dies, fails) = self.count();
         if dies == Some(When::Before) {
-            self.blow(name);
+            self.kill(name);
         }
         if fails == Some(When::Before) {
             return Err(self.fault());
         }
-        let mut call = pin!(call);
-        // A dead process does not go on with what it had begun either.
-        let answer =
-            poll_fn(|cx| if self.is_blown() { Poll::Pending } else { call.as_mut().poll(cx) })
-                .await;
+        if self.is_blown() {
+            return pending().await;
+        }
+        let under_way = UnderWay::new(self);
+        let answer = call.await;
         if dies == Some(When::After) {
-            self.blow(name);
+            self.kill(name);
+        }
+        drop(under_way);
+        if self.is_blown() {
             return pending().await;
         }
         if fails == Some(When::After) { Err(self.fault()) } else { answer }
@@ -119,14 +153,26 @@ impl Fuse {
     }
 
     fn new(at: Option<(usize, When)>, faults: Option<Faults>) -> Self {
-        let state = State { calls: 0, at, blown: None, faults };
-        Self { state: Arc::new(Mutex::new(state)), signal: Arc::default() }
+        let state = State {
+            calls: 0,
+            at,
+            stops_at: None,
+            stopped: false,
+            under_way: 0,
+            blown: None,
+            faults,
+        };
+        Self { state: Arc::new(Mutex::new(state)), blow: Arc::default(), stop: Arc::default() }
     }
 
     fn count(&self) -> (Option<When>, Option<When>) {
         let mut state = self.lock();
         let number = state.calls;
         state.calls += 1;
+        if state.stops_at == Some(number) {
+            state.stopped = true;
+            self.stop.notify_waiters();
+        }
         let dies = state.at.filter(|(call, _)| *call == number).map(|(_, when)| when);
         let fails = state.faults.as_mut().and_then(|faults| {
             (faults.random.below(faults.one_in) == 0)
@@ -142,13 +188,30 @@ impl Fuse {
         Error::new(kinds[n as usize], "injected fault")
     }
 
-    fn blow(&self, name: &'static str) {
+    fn kill(&self, name: &'static str) {
         self.lock().blown = Some(name);
-        self.signal.notify_waiters();
+        self.blow.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a call while it lasts, also if its future is dropped.
+struct UnderWay<'a>(&'a Fuse);
+
+impl<'a> UnderWay<'a> {
+    fn new(fuse: &'a Fuse) -> Self {
+        fuse.lock().under_way += 1;
+        Self(fuse)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().under_way -= 1;
+        self.0.blow.notify_waiters();
     }
 }
 

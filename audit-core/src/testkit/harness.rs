@@ -13,8 +13,8 @@ use crate::{
 /// says "cannot" fails the rules that need it, until the adapter names them in `except`.
 #[async_trait]
 pub trait SourceHarness: Send {
-    /// Returns a new source on the same upstream, as another process would make it. The last one
-    /// may still be alive but is not used any more.
+    /// Returns a new source on the same upstream, as after a restart; the last one was dropped
+    /// before.
     async fn source(&mut self) -> Box<dyn Source>;
 
     /// Adds good records, each with its own payload and a later time than all before, and returns

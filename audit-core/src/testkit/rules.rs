@@ -189,6 +189,19 @@ macro_rules! __checkpoint_rules {
 /// }
 /// # fn main() {}
 /// ```
+///
+/// An exception that names no rule does not compile:
+///
+/// ```compile_fail
+/// use audit_core::testkit::MemoryUpstream;
+///
+/// audit_core::conformance!(
+///     source: async || MemoryUpstream::history(),
+///     except: {
+///         s07_finds_a_late_record_sometimes: "a slip of the pen",
+///     }
+/// );
+/// ```
 #[macro_export]
 macro_rules! conformance {
     ($port:ident: $start:expr $(,)?) => {

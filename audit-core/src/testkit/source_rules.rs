@@ -216,6 +216,7 @@ pub async fn s07_finds_a_late_record_once(h: Harness<'_>) -> Verdict {
     let again = drain(h, &mut *source, limit, Commit::Each, 0).await?;
     exactly([], &again.ids()).map_err(|v| v.during("a second look"))?;
     let cursor = again.last_cursor().or_else(|_| found.last_cursor())?;
+    drop(source);
 
     let late = h.seed_late().await.ok_or_else(undeclared)?;
     let found = drain_from(h, Some(&cursor), limit, Commit::Each, 1).await?;
@@ -367,6 +368,7 @@ pub async fn s10_reads_the_same_however_often_committed_is_called(h: Harness<'_>
     for _ in 0..2 {
         source.committed(&cursor).await.or_violation("committed")?;
     }
+    drop(source);
     let all = drain_from(h, Some(&cursor), limit, Commit::Never, 0).await?;
     exactly([], &all.ids()).map_err(|v| v.during("behind the last cursor"))?;
     if ended {
