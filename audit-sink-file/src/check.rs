@@ -11,7 +11,9 @@ use crate::paths::{Paths, Seen};
 use crate::recover;
 
 /// Makes sure that the files can be written, are as they were left and in nobody else's hands.
-pub(crate) fn check(settings: &Settings, paths: &Paths) -> Result<()> {
+///
+/// `locked`: the lock is in our own hands.
+pub(crate) fn check(settings: &Settings, paths: &Paths, locked: bool) -> Result<()> {
     let directory = paths.directory();
     match directory.metadata() {
         Ok(metadata) if metadata.is_dir() => {}
@@ -29,7 +31,7 @@ pub(crate) fn check(settings: &Settings, paths: &Paths) -> Result<()> {
         writable(&seen.path, Access::READ_OK | Access::WRITE_OK)?;
     }
     // To try a lock that nobody ever took would make its file.
-    if durable::sibling(&paths.journal, ".lock").exists() {
+    if !locked && durable::sibling(&paths.journal, ".lock").exists() {
         drop(durable::Lock::acquire(&paths.journal)?);
     }
     if let Some(output) = output.filter(|seen| seen.len > 0 && settings.layout == Layout::Array) {

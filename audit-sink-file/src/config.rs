@@ -1,9 +1,11 @@
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use audit_core::{Error, ErrorKind, Format, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::compress::Codec;
+use crate::paths::Paths;
 
 /// Where and how to write: the options of a [`FileSink`](crate::FileSink).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +131,27 @@ pub enum Layout {
     Ndjson,
 }
 
+impl Layout {
+    /// Every layout, for help texts and completions.
+    pub const ALL: &[Self] = &[Self::Array, Self::Ndjson];
+
+    /// Returns the name used in configuration and flags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Array => "array",
+            Self::Ndjson => "ndjson",
+        }
+    }
+}
+
+impl FromStr for Layout {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        by_name("unknown layout", Self::ALL, Self::as_str, name)
+    }
+}
+
 /// How a file is compressed. Each batch is a gzip member or zstd frame of its own, so that a file
 /// that is still growing can be read up to its last batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +165,42 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// Every compression, for help texts and completions.
+    pub const ALL: &[Self] = &[Self::Gzip, Self::None, Self::Zstd];
+
+    /// Returns the name used in configuration and flags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::None => "none",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+impl FromStr for Compression {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        by_name("unknown compression", Self::ALL, Self::as_str, name)
+    }
+}
+
+fn by_name<T: Copy>(
+    unknown: &str,
+    all: &[T],
+    as_str: impl Fn(T) -> &'static str,
+    name: &str,
+) -> Result<T> {
+    all.iter().copied().find(|value| as_str(*value) == name).ok_or_else(|| {
+        let known: Vec<_> = all.iter().map(|value| as_str(*value)).collect();
+        Error::new(ErrorKind::Config, unknown)
+            .with("name", name.escape_debug())
+            .with_hint(format!("use one of {}", known.join(", ")))
+    })
+}
+
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -150,6 +209,13 @@ pub(crate) struct Settings {
     pub(crate) format: Format,
     pub(crate) layout: Layout,
     pub(crate) codec: Codec,
+}
+
+impl Settings {
+    /// Finds the files of the output.
+    pub(crate) fn paths(&self) -> Result<Paths> {
+        Paths::of(self.path.as_deref().unwrap_or(Path::new("-")), self.layout)
+    }
 }
 
 #[cfg(test)]
@@ -177,6 +243,20 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!((told.layout, told.codec), (Layout::Ndjson, Codec::Zstd(7)));
+    }
+
+    #[test]
+    fn names_in_flags_and_files_are_the_same() {
+        for layout in Layout::ALL {
+            assert_eq!(serde_json::to_value(layout).unwrap(), layout.as_str());
+            assert_eq!(layout.as_str().parse::<Layout>().unwrap(), *layout);
+        }
+        for compression in Compression::ALL {
+            assert_eq!(serde_json::to_value(compression).unwrap(), compression.as_str());
+            assert_eq!(compression.as_str().parse::<Compression>().unwrap(), *compression);
+        }
+        let error = "lz4".parse::<Compression>().unwrap_err();
+        assert_eq!(error.hint(), Some("use one of gzip, none, zstd"));
     }
 
     #[test]

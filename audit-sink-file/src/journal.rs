@@ -87,10 +87,11 @@ impl Journal {
         text.extend_from_slice(MAGIC);
         text.extend_from_slice(&state.seed.to_le_bytes());
         let mut serial = 0;
-        let mut push = |kind, file, offset, length, ids: &mut dyn ExactSizeIterator<Item = IdHash>| {
-            serial += 1;
-            Record { kind, file, offset, length, content: 0, serial }.append(ids, &mut text);
-        };
+        let mut push =
+            |kind, file, offset, length, ids: &mut dyn ExactSizeIterator<Item = IdHash>| {
+                serial += 1;
+                Record { kind, file, offset, length, content: 0, serial }.append(ids, &mut text);
+            };
         if window.iter().len() > 0 {
             push(Kind::Known, FileId::default(), 0, 0, &mut window.iter());
         }

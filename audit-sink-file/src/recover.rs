@@ -81,9 +81,7 @@ pub(crate) fn examine(paths: &Paths, layout: Layout, codec: Codec, trusted: bool
 fn fate(paths: &Paths, data: Option<&Seen>, batch: &Pending, trusted: bool) -> Result<Fate> {
     let (offset, end) = (batch.offset, batch.offset + batch.length);
     let whole = |seen: &Seen| -> Result<bool> {
-        Ok(trusted
-            && seen.len >= end
-            && seen.has_content(offset, batch.length, batch.content)?)
+        Ok(trusted && seen.len >= end && seen.has_content(offset, batch.length, batch.content)?)
     };
     let seen = match data {
         Some(data) if data.id == batch.file => Some(data.clone()),
@@ -103,7 +101,12 @@ fn fate(paths: &Paths, data: Option<&Seen>, batch: &Pending, trusted: bool) -> R
     Ok(Fate::Absent(torn.then_some((seen.path, offset))))
 }
 
-fn next_line(paths: &Paths, data: Option<Seen>, place: Option<Place>, codec: Codec) -> Result<Next> {
+fn next_line(
+    paths: &Paths,
+    data: Option<Seen>,
+    place: Option<Place>,
+    codec: Codec,
+) -> Result<Next> {
     let Some(data) = data else { return Ok(Next::Fresh) };
     if let Some(place) = place.filter(|place| place.file == data.id) {
         if data.len == place.end {

@@ -37,11 +37,7 @@ impl Record {
     }
 
     /// Appends the record and its ids to `out`.
-    pub(crate) fn append(
-        self,
-        ids: &mut dyn ExactSizeIterator<Item = IdHash>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(crate) fn append(self, ids: &mut dyn ExactSizeIterator<Item = IdHash>, out: &mut Vec<u8>) {
         let start = out.len();
         // No batch comes near 2^32 events; one that did would be refused when read back.
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -65,7 +65,7 @@ impl FileSink {
     }
 
     /// Returns the file that is written; none for a stream.
-    pub fn path(&self) -> Option<&std::path::Path> {
+    pub fn path(&self) -> Option<&Path> {
         match self.out {
             Out::File(_) => self.settings.path.as_deref(),
             Out::Stream(_) => None,
@@ -83,27 +83,21 @@ impl Out {
 }
 
 impl Slot {
-    fn paths(&mut self, settings: &Settings) -> Result<Paths> {
-        if let Some(paths) = &self.paths {
-            return Ok(paths.clone());
-        }
-        let output = settings.path.clone().unwrap_or_else(|| PathBuf::from("-"));
-        let paths = Paths::of(&output, settings.layout)?;
-        Ok(self.paths.insert(paths).clone())
-    }
-
     /// Returns the open file, out of the slot: it comes back only when all went well.
     fn take(&mut self, settings: &Settings) -> Result<Box<Log>> {
         if let Some(log) = self.log.take() {
             return Ok(log);
         }
-        let paths = self.paths(settings)?;
+        let paths = match &self.paths {
+            Some(paths) => paths,
+            None => self.paths.insert(settings.paths()?),
+        };
         if self.lock.is_none() {
             self.lock = Some(durable::Lock::acquire(&paths.journal)?);
         }
         let trusted = !self.reopened;
         self.reopened = true;
-        let log = Log::open(settings, &paths, trusted)?;
+        let log = Log::open(settings, paths, trusted)?;
         Ok(Box::new(log))
     }
 }
@@ -112,16 +106,14 @@ impl Slot {
 impl Sink for FileSink {
     async fn check(&self) -> Result<()> {
         let Out::File(slot) = &self.out else { return Ok(()) };
-        let mut slot = slot.clone().lock_owned().await;
+        let slot = slot.clone().lock_owned().await;
         let settings = self.settings.clone();
-        blocking("check the output file", move || match slot.lock {
-            // In use by ourselves: each write looks anew.
-            Some(_) => Ok(()),
-            None => {
-                let paths = Paths::of(&slot.paths(&settings)?.output, settings.layout)?;
-                slot.paths = None;
-                check::check(&settings, &paths)
+        blocking("check the output file", move || {
+            if slot.log.is_some() {
+                // In use by ourselves: each write looks anew.
+                return Ok(());
             }
+            check::check(&settings, &settings.paths()?, slot.lock.is_some())
         })
         .await
     }

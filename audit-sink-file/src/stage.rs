@@ -55,7 +55,10 @@ impl Stage {
 
     /// Returns the text, as it follows what is written so far, and the ids of its events.
     pub(crate) fn parts(&mut self, layout: Layout, first: bool) -> (&[u8], &[IdHash]) {
-        if layout == Layout::Array && first && let Some(separator) = self.text.first_mut() {
+        if layout == Layout::Array
+            && first
+            && let Some(separator) = self.text.first_mut()
+        {
             *separator = b'[';
         }
         (&self.text, &self.ids)

@@ -1,4 +1,5 @@
 //! The sink contract of `audit-core`, for each kind of output.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! Kills a writing process at random moments: no line torn, lost or repeated.
 //!
 //! This test program is its own child: it starts itself again with the path in the environment.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Rotation, foreign hands, a second writer, odd places. Names begin with the catalogue's ids.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Every state a stopped process or a power cut can leave: reopen, send again, each event once.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 
