@@ -73,10 +73,14 @@ processes() {
     for file in "$home"/*.pid; do
         [[ -e $file ]] || continue
         pid=$(<"$file")
-        if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$home"; then
+        if [[ $(command_line "$pid") == *"$home"* ]]; then
             echo "$pid"
         fi
     done
+}
+
+command_line() {
+    { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null || true
 }
 
 is_running() {
@@ -125,7 +129,7 @@ wait_until() {
 find_java() {
     local java
     for java in /usr/lib/jvm/*/bin/java "${JAVA_HOME:-}/bin/java" "$(command -v java || true)"; do
-        if [[ -x $java ]] && "$java" -version 2>&1 | grep -qE 'version "(17|21)[."]'; then
+        if [[ -x $java && $("$java" -version 2>&1) =~ version\ \"(17|21)[.\"] ]]; then
             echo "$java"
             return 0
         fi

@@ -10,15 +10,16 @@ install_all() {
 # --- Debian and Ubuntu packages ---
 
 install_packages() {
-    local missing
+    local missing java
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]} > 0)) || return 0
     command -v apt-get >/dev/null || die "missing, and no apt-get to install them with: ${missing[*]}"
 
     say "installing ${missing[*]}"
-    as_root apt-get update -qq
-    without_service_start as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends -o Acquire::Retries=3 "${missing[@]/#java/$(java_package)}" >&2
+    quietly as_root apt-get update
+    java=$(java_package)
+    quietly without_service_start as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends -o Acquire::Retries=3 "${missing[@]/#java/$java}"
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]} == 0)) || die "still missing after their installation: ${missing[*]}"
 }
@@ -53,12 +54,22 @@ need() {
 java_package() {
     local version
     for version in 17 21; do
-        if apt-cache show "openjdk-$version-jre-headless" >/dev/null 2>&1; then
+        # A package may be known by name only, without a version to install.
+        if [[ $(apt-cache policy "openjdk-$version-jre-headless") == *"Candidate: $version"* ]]; then
             echo "openjdk-$version-jre-headless"
             return 0
         fi
     done
     die "neither Java 17 nor 21 is among the packages"
+}
+
+# Runs COMMAND and shows the end of what it says only if it fails.
+quietly() {
+    local output
+    if ! output=$("$@" 2>&1 </dev/null); then
+        tail -n 40 <<<"$output" >&2
+        return 1
+    fi
 }
 
 as_root() {
