@@ -85,8 +85,8 @@ impl Meter {
             _ => {}
         }
         if let Some(bar) = &self.bar {
-            bar.set_position(latest.summary.read);
             bar.set_message(self.words(&latest));
+            bar.set_position(latest.summary.read);
         }
     }
 
