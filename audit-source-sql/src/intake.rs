@@ -47,6 +47,8 @@ pub(crate) struct Intake {
     /// Rows handed out in an earlier pass and not marked yet, with their prints.
     seen: Arc<HashMap<Key, u64>>,
     bytes: usize,
+    /// Where ids are put together.
+    text: String,
     pub(crate) events: Vec<AuditEvent>,
     pub(crate) rejected: Vec<DeadLetter>,
     pub(crate) handed: Handed,
@@ -55,11 +57,13 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
+    /// `expected` is about how many rows there will be.
     pub(crate) fn new(
         shape: Arc<Shape>,
         limit: Limit,
         now: DateTime<Utc>,
         seen: Arc<HashMap<Key, u64>>,
+        expected: usize,
     ) -> Self {
         Self {
             shape,
@@ -67,7 +71,8 @@ impl Intake {
             now,
             seen,
             bytes: 0,
-            events: Vec::new(),
+            text: String::new(),
+            events: Vec::with_capacity(expected.min(limit.max_events)),
             rejected: Vec::new(),
             handed: Handed::default(),
             last: None,
@@ -134,23 +139,24 @@ impl Intake {
     }
 
     /// Returns `table:id:print`, with the key in between when the id alone does not name the row.
-    fn id(&self, row: &Row<'_>, print: u64) -> EventId {
-        let mut text = String::with_capacity(self.shape.id_prefix.len() + 48);
+    fn id(&mut self, row: &Row<'_>, print: u64) -> EventId {
+        let text = &mut self.text;
+        text.clear();
         text.push_str(&self.shape.id_prefix);
         text.push(':');
         match row.id {
-            None => push_value(&mut text, row.key),
+            None => push_value(text, row.key),
             Some(id) => {
-                push_value(&mut text, id);
+                push_value(text, id);
                 if !self.shape.id_is_unique || id == Value::Null {
                     text.push('@');
-                    push_value(&mut text, row.key);
+                    push_value(text, row.key);
                 }
             }
         }
         text.push(':');
-        keys::push_hex(&mut text, &print.to_be_bytes());
-        EventId::new(text)
+        keys::push_hex(text, &print.to_be_bytes());
+        EventId::new(text.as_str())
     }
 }
 

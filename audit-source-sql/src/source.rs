@@ -139,7 +139,9 @@ impl Source for SqlSource {
             _ => (None, None, Arc::new(state.seen())),
         };
         let began = after.is_some();
-        let intake = Intake::new(Arc::clone(&state.shape), limit, now, Arc::clone(&seen));
+        let expected = state.outstanding.back().map_or(0, |handed| handed.prints.len());
+        let shape = Arc::clone(&state.shape);
+        let intake = Intake::new(shape, limit, now, Arc::clone(&seen), expected);
         let Scan { intake, version, ended } = client.scan(after, intake).await?;
         let first_version = if began { first_version } else { version };
         let Intake { events, rejected, mut handed, last, .. } = intake;

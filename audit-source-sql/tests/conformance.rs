@@ -31,7 +31,7 @@ impl Table {
         Self { db, text_keys, next: 1000, late: 0 }
     }
 
-    fn insert(&mut self, id: i64, time: i64, message: Option<&str>) -> EventId {
+    fn insert(&self, id: i64, time: i64, message: Option<&str>) -> EventId {
         let created_at = format!("2024-05-06 07:{:02}:{:02}", time / 60 % 60, time % 60);
         let sql = "INSERT INTO audit_logs (id, message, created_at) VALUES (?, ?, ?)";
         let key = format!("key-{id:08}");

@@ -43,8 +43,6 @@ impl Link {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
         conn.busy_timeout(config.busy_timeout).map_err(sqlite)?;
-        // What a batch read is still there when it is marked.
-        conn.pragma_update(None, "cache_size", -16_384).map_err(sqlite)?;
         if conn.is_readonly(MAIN_DB).map_err(sqlite)? {
             return Err(Error::new(ErrorKind::Auth, "the database cannot be written")
                 .with_hint("marking rows needs the right to write the file and its folder"));

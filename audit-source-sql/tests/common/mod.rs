@@ -42,7 +42,7 @@ impl Db {
         SqlSource::new(self.config()).unwrap()
     }
 
-    pub async fn opened(&self) -> SqlSource {
+    pub(crate) async fn opened(&self) -> SqlSource {
         let mut source = self.source();
         source.open(None).await.unwrap();
         source
