@@ -113,3 +113,23 @@ async fn a_dropped_mark_took_effect_or_not_and_can_be_repeated() {
     assert_eq!(db.unsent(), 0);
     assert!(pass(&mut source, 10, true).await.events.is_empty());
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_restored_backup_is_noticed() {
+    let db = Db::new(CLASSIC);
+    db.insert_many(1..=3);
+    let mut source = db.opened().await;
+    assert_eq!(pass(&mut source, 10, true).await.events.len(), 3);
+    let other = Db::new(CLASSIC);
+    other.insert_many(5..=9);
+    other.app.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+    for end in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{end}", db.path().display())).unwrap();
+    }
+    std::fs::rename(other.path(), db.path()).unwrap();
+    let error = source.read(limit(10)).await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("replaced"), "{error}");
+    source.open(None).await.unwrap();
+    assert_eq!(pass(&mut source, 10, true).await.events.len(), 5);
+}

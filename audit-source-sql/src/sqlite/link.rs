@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use audit_core::{Error, ErrorKind, Result};
@@ -22,6 +22,7 @@ const MANY_ROWS: i64 = 100_000;
 #[derive(Debug)]
 pub(super) struct Link {
     conn: Connection,
+    file: File,
     table: Table,
 }
 
@@ -40,6 +41,7 @@ impl Link {
             // Everything else SQLite knows better.
             _ => {}
         }
+        let identity = File::identity(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
         conn.busy_timeout(config.busy_timeout).map_err(sqlite)?;
@@ -52,7 +54,7 @@ impl Link {
         for statement in table.statements() {
             conn.prepare(statement).map_err(|e| sqlite(e).with("table", &config.table))?;
         }
-        Ok(Self { conn, table })
+        Ok(Self { conn, file: File { path: path.to_owned(), identity }, table })
     }
 
     pub(super) fn facts(&self) -> Facts {
@@ -75,6 +77,7 @@ impl Link {
     }
 
     pub(super) fn version(&self) -> Result<i64> {
+        self.file.is_still_there()?;
         let mut statement = self.conn.prepare_cached("PRAGMA data_version").map_err(sqlite)?;
         statement.query_row([], |row| row.get(0)).map_err(sqlite)
     }
@@ -175,6 +178,35 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+/// The file as it was opened. SQLite does not notice when another takes its place (a restored
+/// backup), and would read the old one for ever.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl File {
+    fn is_still_there(&self) -> Result<()> {
+        if self.identity == Self::identity(&self.path) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the database file was replaced or removed"))
+    }
+
+    #[cfg(unix)]
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+
+    /// Elsewhere an open file cannot be replaced.
+    #[cfg(not(unix))]
+    fn identity(_: &Path) -> Option<(u64, u64)> {
+        None
     }
 }
 
