@@ -53,6 +53,17 @@ async fn random_faults_and_deaths_lose_and_double_nothing() -> Verdict {
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "a soak of minutes, for the nightly run"]
+async fn thousands_of_random_lives_lose_and_double_nothing() -> Verdict {
+    for start in
+        [MemoryUpstream::history, MemoryUpstream::flags, || MemoryUpstream::partitions(2)]
+    {
+        survive_random_faults(async || World::of_source(start()), 1_000..10_000).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_at_any_call_leaves_nothing_half_done() -> Verdict {
     for start in
         [MemoryUpstream::history, MemoryUpstream::flags, || MemoryUpstream::history().ending()]
