@@ -55,8 +55,7 @@ async fn random_faults_and_deaths_lose_and_double_nothing() -> Verdict {
 #[tokio::test(start_paused = true)]
 #[ignore = "a soak of minutes, for the nightly run"]
 async fn thousands_of_random_lives_lose_and_double_nothing() -> Verdict {
-    for start in
-        [MemoryUpstream::history, MemoryUpstream::flags, || MemoryUpstream::partitions(2)]
+    for start in [MemoryUpstream::history, MemoryUpstream::flags, || MemoryUpstream::partitions(2)]
     {
         survive_random_faults(async || World::of_source(start()), 1_000..10_000).await?;
     }
