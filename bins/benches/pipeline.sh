@@ -25,32 +25,36 @@ type = "file"
 path = "out.ndjson"
 TOML
 
-# Prints the best time in seconds, and the memory of that run in KiB.
+# Prints the best time in seconds, with the processor time and the memory (KiB) of that run.
 measure() {
   for _ in $(seq "$runs"); do
     rm -rf "$work"/app.db* "$work/out.ndjson" "$work"/.out.ndjson.* "$work/state"
     cp "$work/full.db" "$work/app.db"
     sync
-    /usr/bin/time -o "$work/time" -f '%e %M' "$@" > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+    /usr/bin/time -o "$work/time" -f '%e %U %S %M' "$@" > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
     [ "$(wc -l < "$work/out.ndjson")" = "$rows" ] || { echo "$* lost rows" >&2; exit 1; }
-    cat "$work/time"
+    awk '{ print $1, $2 + $3, $4 }' "$work/time"
   done | sort -n | head -1
 }
 
 report() {
-  local name=$1 time=$2 memory=$3
-  awk -v n="$name" -v t="$time" -v m="$memory" -v r="$rows" -v b="$bytes" \
-    'BEGIN { printf "%-22s %7.2f s %10d events/s %7.0f MB/s %7.1f MiB\n", n, t, r / t, b / t / 1e6, m / 1024 }'
+  local name=$1 time=$2 cpu=$3 memory=$4
+  awk -v n="$name" -v t="$time" -v c="$cpu" -v m="$memory" -v r="$rows" -v b="$bytes" \
+    'BEGIN { printf "%-21s %7.2f s %7.2f s cpu %9d events/s %5.0f MB/s %6.1f MiB\n", n, t, c, r / t, b / t / 1e6, m / 1024 }'
 }
 
-read -r floor floor_memory < <(measure "$target/examples/floor" "$work/app.db" "$work/out.ndjson")
-read -r mark mark_memory < <(measure "$target/examples/floor" "$work/app.db" "$work/out.ndjson" --mark)
-read -r audit audit_memory < <(measure "$target/audit" run --config "$work/audit.toml")
-report "floor: read" "$floor" "$floor_memory"
-report "floor: read and mark" "$mark" "$mark_memory"
-report "audit run" "$audit" "$audit_memory"
-awk -v a="$audit" -v f="$floor" -v m="$mark" \
-  'BEGIN { printf "audit run takes %.2f times as long as reading, %.2f times as long as reading and marking\n", a / f, a / m }'
+read -r floor floor_cpu floor_memory < <(measure "$target/examples/floor" "$work/app.db" "$work/out.ndjson")
+read -r mark mark_cpu mark_memory < <(measure "$target/examples/floor" "$work/app.db" "$work/out.ndjson" --mark)
+read -r audit audit_cpu audit_memory < <(measure "$target/audit" run --config "$work/audit.toml")
+report "floor: read" "$floor" "$floor_cpu" "$floor_memory"
+report "floor: read and mark" "$mark" "$mark_cpu" "$mark_memory"
+report "audit run" "$audit" "$audit_cpu" "$audit_memory"
+ratios() {
+  awk -v w="$1" -v a="$2" -v f="$3" -v m="$4" \
+    'BEGIN { printf "%s: audit run takes %.2f times that of reading, %.2f times that of reading and marking\n", w, a / f, a / m }'
+}
+ratios time "$audit" "$floor" "$mark"
+ratios cpu "$audit_cpu" "$floor_cpu" "$mark_cpu"
 
 # Nothing to do: start-up alone.
 rm -rf "$work"/app.db* "$work/out.ndjson" "$work"/.out.ndjson.* "$work/state"
