@@ -189,12 +189,19 @@ impl Outlet {
     ) -> Result<Revision, Halt> {
         let mut backoff = self.retry.start();
         loop {
-            match self.checkpoint.save(&self.stream, cursor, after).await {
+            let error = match self.checkpoint.save(&self.stream, cursor, after).await {
                 Ok(revision) => return Ok(revision),
-                Err(error) => {
-                    self.wait_before_retry(error, &mut backoff, counts, stopping).await?;
-                }
+                Err(error) => error,
+            };
+            // A save that took effect but whose answer was lost looks like a rival's when repeated.
+            if error.kind() == ErrorKind::Conflict
+                && backoff.failures() > 0
+                && let Some((saved, revision)) = self.checkpoint.load(&self.stream).await?
+                && saved == *cursor
+            {
+                return Ok(revision);
             }
+            self.wait_before_retry(error, &mut backoff, counts, stopping).await?;
         }
     }
 

@@ -421,3 +421,41 @@ async fn s09_a_full_dead_letter_disk_holds_everything_up_and_drops_nothing() {
     assert_eq!((summary.dead_lettered, summary.retries), (1, 3));
     assert_eq!(store.1.letters().len(), 1);
 }
+
+/// Saves, but loses the answer of the first save.
+#[derive(Default)]
+struct LostAnswer(MemoryCheckpoint, Mutex<bool>);
+
+#[async_trait]
+impl Checkpoint for LostAnswer {
+    async fn load(&self, stream: &StreamId) -> Result<Option<(Cursor, Revision)>> {
+        self.0.load(stream).await
+    }
+
+    async fn save(
+        &self,
+        stream: &StreamId,
+        cursor: &Cursor,
+        after: Option<Revision>,
+    ) -> Result<Revision> {
+        let saved = self.0.save(stream, cursor, after).await?;
+        if std::mem::replace(&mut *self.1.lock().unwrap(), true) {
+            return Ok(saved);
+        }
+        Err(Error::new(ErrorKind::Timeout, "scripted"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_whose_answer_was_lost_is_not_taken_for_a_rivals() {
+    let bench = Bench::new(vec![]);
+    let source = Box::new(Script {
+        log: bench.log.clone(),
+        reads: vec![batch(1, "a"), batch(2, "b")].into(),
+    });
+    let checkpoint = Arc::new(LostAnswer::default());
+    let sink = Arc::clone(&bench.sink) as Arc<dyn Sink>;
+    let pipeline = Pipeline::new(Bench::stream(), source, sink, checkpoint);
+    let summary = pipeline.run(pending()).await.unwrap();
+    assert_eq!((summary.delivered, summary.batches, summary.retries), (2, 2, 1));
+}
