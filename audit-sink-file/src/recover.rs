@@ -264,3 +264,33 @@ fn cut_off(path: &Path, len: u64) -> Result<()> {
     };
     cut().map_err(|e| durable::io_error(&e, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Seen;
+
+    /// After a failed sync the system may show bytes that never reach the disk.
+    #[test]
+    fn c03_a_batch_whose_write_failed_is_cut_off_although_it_can_be_read() {
+        for (trusted, len) in [(true, 8), (false, 4)] {
+            let dir = tempfile::tempdir().unwrap();
+            let paths = Paths::of(&dir.path().join("a.ndjson"), Layout::Ndjson).unwrap();
+            std::fs::write(&paths.data, "{1}\n").unwrap();
+            let seen = Seen::at(&paths.data).unwrap().unwrap();
+            let (state, window) = journal::read(&paths.journal).unwrap();
+            let mut journal = Journal::open(&paths.journal, &state, &window).unwrap();
+            journal.begin(seen.id, 4, b"{2}\n", &[7]).unwrap();
+            std::fs::write(&paths.data, "{1}\n{2}\n").unwrap();
+
+            let plan = examine(&paths, Layout::Ndjson, Codec::Plain, trusted).unwrap();
+            let mut settled = plan.carry_out(&paths).unwrap();
+            assert_eq!(std::fs::metadata(&paths.data).unwrap().len(), len);
+            assert_eq!(settled.window.insert(7), !trusted);
+            assert_eq!(settled.state.place.unwrap().end, len);
+            let (state, mut window) = journal::read(&paths.journal).unwrap();
+            assert!(state.pending.is_none());
+            assert_eq!(window.insert(7), !trusted, "the journal says the same");
+        }
+    }
+}
