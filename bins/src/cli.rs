@@ -212,12 +212,12 @@ pub enum DeadLetters {
 
 /// Where dead letters are.
 #[derive(Args, Debug)]
-#[group(id = "where", required = true, multiple = false, args = ["config", "path"])]
+#[group(id = "where", required = true, multiple = true, args = ["config", "path"])]
 pub struct Store {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", env = "AUDIT_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The dead-letter file itself
+    /// The dead-letter file itself; goes before a configuration file
     #[arg(long, value_name = "FILE")]
     pub path: Option<PathBuf>,
     /// The pipeline; not needed when the file has only one
