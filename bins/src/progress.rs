@@ -160,6 +160,40 @@ pub fn seconds(time: Duration) -> String {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn logs_a_line_a_minute_where_there_is_no_terminal() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || Lines(Arc::clone(&writer)))
+            .finish();
+        let _installed = tracing::subscriber::set_default(subscriber);
+        let screen = Screen::new(false);
+        let meters = [Arc::new(Meter::new(&screen, &"orders".parse().unwrap(), None))];
+        let mut summary = Summary::default();
+        (summary.read, summary.delivered) = (600, 600);
+        meters[0].observe(&Progress::Settled(&summary));
+        let beat = tokio::time::timeout(Duration::from_secs(125), beat(&screen, &meters));
+        assert!(beat.await.is_err(), "it never ends");
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let rates: Vec<_> = text.lines().map(|line| line.contains("per_second=10")).collect();
+        assert_eq!(rates, [true, false], "{text}");
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn times_for_people() {
         let times = [12, 3_400, 125_000].map(|ms| seconds(Duration::from_millis(ms)));
