@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "no database to read"))]
 
 mod client;
 mod config;
