@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "no database to read"))]
+#![cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, unused_imports, reason = "no database to read")
+)]
 
 mod client;
 mod config;
