@@ -217,10 +217,13 @@ struct Run<'a> {
     started: Instant,
 }
 
-/// Where the stream stands: what is saved.
+/// Where the stream stands.
 struct Position {
+    /// What is saved.
     cursor: Option<Cursor>,
     revision: Option<Revision>,
+    /// Whether the source was told so.
+    told: bool,
 }
 
 impl Run<'_> {
@@ -228,50 +231,75 @@ impl Run<'_> {
         let outlet = &self.pipeline.outlet;
         let (cursor, revision) = outlet.checkpoint.load(&outlet.stream).await?.unzip();
         info!(stream = %outlet.stream, resumed = cursor.is_some(), "pipeline started");
-        let mut position = Position { cursor, revision };
+        let mut position = Position { cursor, revision, told: false };
         let mut pending: Option<Batch> = None;
         let mut failures = outlet.retry.start();
-        let mut opened = self.open_with_retry(&position).await?;
+        let mut opened = self.open(&mut position).await?;
         while opened && !self.stopping.requested() {
-            let (read, settled) = self.read_while_settling(pending.take(), &position).await;
-            match settled? {
+            let (read, settling) = self.read_while_settling(pending.take(), &mut position).await;
+            match settling? {
                 Settling::Nothing => {}
-                Settling::Done(settled, cursor) => {
-                    self.record(settled, &mut position, cursor).await?;
-                }
+                Settling::Done(settled, cursor) => self.record(settled, &mut position, cursor),
                 Settling::Abandoned => break,
             }
-            let Some(read) = read else { break };
             match read {
-                Err(error) => {
-                    opened = self.wait_before_retry(error, &mut failures).await?
-                        && self.open_with_retry(&position).await?;
-                    continue;
-                }
-                Ok(Read::Batch(batch)) => pending = Some(batch),
-                Ok(Read::Idle(wait)) if self.pipeline.follow => {
+                Some(Ok(Read::Batch(batch))) => pending = Some(batch),
+                Some(Ok(Read::Idle(wait))) if self.pipeline.follow => {
+                    self.tell(&mut position).await?;
                     self.pipeline.outlet.observe(Progress::Idle(wait));
                     if self.stopping.sleep(wait).await {
                         break;
                     }
                 }
-                Ok(Read::Idle(_) | Read::End) => break,
+                Some(Ok(Read::Idle(_) | Read::End)) | None => break,
+                Some(Err(error)) => {
+                    opened = self.wait_before_retry(error, &mut failures).await?
+                        && self.open(&mut position).await?;
+                    continue;
+                }
             }
             failures = self.pipeline.outlet.retry.start();
+        }
+        if opened {
+            self.tell(&mut position).await?;
         }
         self.summary.interrupted = self.stopping.requested();
         if self.pipeline.dry_run { Ok(()) } else { self.pipeline.outlet.sink.close().await }
     }
 
-    /// Opens the source; false when a stop was requested before that worked.
-    async fn open_with_retry(&mut self, position: &Position) -> Result<bool> {
+    /// Opens the source and tells it again what is saved, since a crash may have come in between;
+    /// false when a stop was requested before that worked.
+    async fn open(&mut self, position: &mut Position) -> Result<bool> {
+        position.told = position.cursor.is_none();
         let mut failures = self.pipeline.outlet.retry.start();
-        while let Err(error) = self.open(position).await {
+        loop {
+            let source = &mut self.pipeline.source;
+            let opened = match source.open(position.cursor.as_ref()).await {
+                Ok(()) => self.tell_once(position).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = opened else { return Ok(true) };
             if !self.wait_before_retry(error, &mut failures).await? {
                 return Ok(false);
             }
         }
-        Ok(true)
+    }
+
+    /// Tells the source what is saved, unless it knows or a stop leaves it no time: then the next
+    /// run tells it.
+    async fn tell(&mut self, position: &mut Position) -> Result<()> {
+        let mut failures = self.pipeline.outlet.retry.start();
+        while let Err(error) = self.tell_once(position).await {
+            if !self.wait_before_retry(error, &mut failures).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_once(&mut self, position: &mut Position) -> Result<()> {
+        let Pipeline { source, dry_run, grace, .. } = &mut self.pipeline;
+        tell(source.as_mut(), position, *dry_run, self.stopping, *grace).await
     }
 
     /// Waits before the source is tried again, or gives its error back when it shall not be; false
@@ -286,25 +314,19 @@ impl Run<'_> {
         Ok(!self.stopping.sleep(delay).await)
     }
 
-    /// Opens the source, and tells it again what is saved: a crash may have come in between.
-    async fn open(&mut self, position: &Position) -> Result<()> {
-        self.pipeline.source.open(position.cursor.as_ref()).await?;
-        match &position.cursor {
-            Some(cursor) if !self.pipeline.dry_run => self.pipeline.source.committed(cursor).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads the next batch while the last one is written and its cursor saved. The read is nothing
-    /// when a stop was requested.
+    /// Tells the source what is saved and reads the next batch, while the last one is written and
+    /// its cursor saved. The read is nothing when a stop was requested.
     async fn read_while_settling(
         &mut self,
         pending: Option<Batch>,
-        position: &Position,
+        position: &mut Position,
     ) -> (Option<Result<Read>>, Result<Settling>) {
         let Pipeline { source, outlet, limit, dry_run, grace, .. } = &mut self.pipeline;
-        let (outlet, stopping) = (&*outlet, self.stopping);
+        let (outlet, stopping, revision) = (&*outlet, self.stopping, position.revision);
         let read = async {
+            if let Err(error) = tell(source.as_mut(), position, *dry_run, stopping, *grace).await {
+                return Some(Err(error));
+            }
             tokio::select! {
                 biased;
                 () = stopping.wait() => None,
@@ -316,43 +338,47 @@ impl Run<'_> {
                 return Ok(Settling::Nothing);
             };
             if *dry_run {
-                return Ok(outlet.pretend(batch, position.revision));
+                return Ok(outlet.pretend(batch, revision));
             }
             tokio::select! {
-                settling = outlet.settle(batch, position.revision, stopping) => settling,
+                settling = outlet.settle(batch, revision, stopping) => settling,
                 () = stopping.wait_and(*grace) => Ok(Settling::Abandoned),
             }
         };
         tokio::join!(read, settle)
     }
 
-    /// Counts what is settled and tells the source.
-    async fn record(
-        &mut self,
-        settled: Settled,
-        position: &mut Position,
-        cursor: Cursor,
-    ) -> Result<()> {
-        position.revision = settled.revision;
-        self.summary.add(&settled.counts);
+    /// Counts what is settled. The source is told with the next read, or at the end.
+    fn record(&mut self, settled: Settled, position: &mut Position, cursor: Cursor) {
+        let counts = settled.counts;
+        self.summary.add(&counts);
         self.summary.elapsed = self.started.elapsed();
         debug!(
-            read = settled.counts.read,
-            delivered = settled.counts.delivered,
-            duplicates = settled.counts.duplicates,
-            dead_lettered = settled.counts.dead_lettered,
+            read = counts.read,
+            delivered = counts.delivered,
+            duplicates = counts.duplicates,
+            dead_lettered = counts.dead_lettered,
             "batch settled"
         );
         self.pipeline.outlet.observe(Progress::Settled(self.summary));
-        if !self.pipeline.dry_run {
-            let mut failures = self.pipeline.outlet.retry.start();
-            while let Err(error) = self.pipeline.source.committed(&cursor).await {
-                if !self.wait_before_retry(error, &mut failures).await? {
-                    break; // it is saved all the same: the next run tells the source again
-                }
-            }
-        }
-        position.cursor = Some(cursor);
-        Ok(())
+        *position = Position { cursor: Some(cursor), revision: settled.revision, told: false };
     }
+}
+
+/// Tells a source what is saved, if it does not know; gives up some time after a stop was requested.
+async fn tell(
+    source: &mut dyn Source,
+    position: &mut Position,
+    dry_run: bool,
+    stopping: &Stopping,
+    grace: Duration,
+) -> Result<()> {
+    if let Some(cursor) = position.cursor.as_ref().filter(|_| !position.told && !dry_run) {
+        tokio::select! {
+            told = source.committed(cursor) => told?,
+            () = stopping.wait_and(grace) => return Ok(()),
+        }
+    }
+    position.told = true;
+    Ok(())
 }

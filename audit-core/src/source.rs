@@ -37,6 +37,8 @@ pub trait Source: Send {
     async fn read(&mut self, limit: Limit) -> Result<Read>;
 
     /// Learns that everything up to `cursor` is delivered and saved: may now mark or release it.
+    /// Called while the batch behind it is being written; not for every cursor, but for later ones
+    /// after earlier ones.
     async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
         let _ = cursor;
         Ok(())
