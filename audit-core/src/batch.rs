@@ -15,9 +15,9 @@ pub struct Limit {
 }
 
 impl Default for Limit {
-    /// 10,000 records, 4 MiB, one second.
+    /// 10,000 records, 2 MiB, one second.
     fn default() -> Self {
-        Self { max_events: 10_000, max_bytes: 4 << 20, max_wait: Duration::from_secs(1) }
+        Self { max_events: 10_000, max_bytes: 2 << 20, max_wait: Duration::from_secs(1) }
     }
 }
 

@@ -10,7 +10,7 @@ use audit_sink_file::{FileConfig, FileSink};
 use chrono::DateTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// About 4 MiB, the pipeline's default bound of a batch.
+/// About twice the pipeline's default bound of a batch.
 const BATCH: usize = 6_000;
 
 fn events(from: usize) -> Vec<AuditEvent> {
