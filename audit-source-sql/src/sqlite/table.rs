@@ -80,7 +80,8 @@ impl Table {
         let hint = if plan.contains("TEMP B-TREE") { " NOT INDEXED" } else { "" };
         let prints = format!("SELECT {key}, {message}, {created_at} FROM {table} WHERE {key}");
         // OR FAIL spares SQLite a journal of each statement: a failed one ends the transaction anyway.
-        let mark = format!("UPDATE OR FAIL {table} SET {} = 1 WHERE {unsent} AND {key}", quote(sent));
+        let mark =
+            format!("UPDATE OR FAIL {table} SET {} = 1 WHERE {unsent} AND {key}", quote(sent));
         Ok(Self {
             id_is_unique,
             id_in_scan: !id_is_key,
