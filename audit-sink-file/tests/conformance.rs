@@ -150,3 +150,28 @@ mod stdout {
         }
     );
 }
+
+mod crash {
+    use audit_core::testkit::{Verdict, World, crash_at_every_call};
+
+    use super::*;
+
+    async fn a_kill_at_any_call_loses_and_doubles_nothing(name: &'static str) -> Verdict {
+        crash_at_every_call(async || World::of_sink(Files::start(name))).await
+    }
+
+    #[tokio::test]
+    async fn of_ndjson() -> Verdict {
+        a_kill_at_any_call_loses_and_doubles_nothing("audit.ndjson").await
+    }
+
+    #[tokio::test]
+    async fn of_zstandard() -> Verdict {
+        a_kill_at_any_call_loses_and_doubles_nothing("audit.ndjson.zst").await
+    }
+
+    #[tokio::test]
+    async fn of_an_array() -> Verdict {
+        a_kill_at_any_call_loses_and_doubles_nothing("audit.json").await
+    }
+}

@@ -97,7 +97,8 @@ impl SourceHarness for Table {
     }
 
     async fn idle(&mut self, wait: Duration) {
-        tokio::time::sleep(wait).await;
+        // Rows are there at once; longer than the source asks for is never needed.
+        tokio::time::sleep(wait.min(Duration::from_millis(20))).await;
     }
 }
 
@@ -119,4 +120,24 @@ mod text_keys_without_rowid {
         Table::new(ddl, true)
     }
     audit_core::conformance!(source: start);
+}
+
+mod crash {
+    use audit_core::testkit::{Verdict, World, crash_at_every_call, survive_random_faults};
+
+    use super::*;
+
+    async fn world() -> World {
+        World::of_source(Table::new(common::CLASSIC, false))
+    }
+
+    #[tokio::test]
+    async fn a_kill_at_any_call_loses_and_doubles_nothing() -> Verdict {
+        crash_at_every_call(world).await
+    }
+
+    #[tokio::test]
+    async fn random_deaths_lose_and_double_nothing() -> Verdict {
+        survive_random_faults(world, 0..10).await
+    }
 }
