@@ -1,0 +1,172 @@
+//! Looks at what is stored under an id that was taken already.
+
+use audit_core::{Error, ErrorKind, Result, Retry};
+use bytes::Bytes;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::answer::Cause;
+use crate::body::append_string;
+use crate::client::{Client, Reply, Request};
+use crate::error;
+use crate::verdict::Verdict;
+
+/// A document whose id was taken.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    /// Its place in the body that was sent.
+    pub(crate) n: usize,
+    /// The concrete index that has the other.
+    pub(crate) index: String,
+    pub(crate) id: String,
+    /// What was to be stored.
+    pub(crate) document: &'a [u8],
+}
+
+/// What is stored under the id.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The same event.
+    Same,
+    /// Another event.
+    Other,
+    /// Something that may not be read, or that keeps no source.
+    Unreadable,
+    /// Nothing any more.
+    Gone,
+    /// The look failed, and may be taken again.
+    Unknown(Error),
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    docs: Vec<Stored<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Stored<'a> {
+    #[serde(default)]
+    found: bool,
+    #[serde(borrow, default, rename = "_source")]
+    source: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// Compares each document with the one that is stored. Answers come in the order asked for.
+pub(crate) async fn look(client: &Client, taken: &[Taken<'_>]) -> Vec<Found> {
+    let mut found = Vec::with_capacity(taken.len());
+    let mut open = vec![taken];
+    while let Some(taken) = open.pop() {
+        match ask(client, taken).await {
+            Ok(reply) if reply.is_cut && taken.len() > 1 => {
+                let (first, second) = taken.split_at(taken.len() / 2);
+                open.extend([second, first]);
+            }
+            // Far longer than what was to be stored.
+            Ok(reply) if reply.is_cut && reply.is_success() => found.push(Found::Other),
+            Ok(reply) => found.extend(judge(&reply, taken)),
+            Err(error) => found.extend(taken.iter().map(|_| unknown(&error))),
+        }
+    }
+    found
+}
+
+async fn ask(client: &Client, taken: &[Taken<'_>]) -> Result<Reply> {
+    let mut body = b"{\"docs\":[".to_vec();
+    for (n, taken) in taken.iter().enumerate() {
+        body.extend_from_slice(if n == 0 { b"{\"_index\":" } else { b",{\"_index\":" });
+        append_string(&taken.index, &mut body);
+        body.extend_from_slice(b",\"_id\":");
+        append_string(&taken.id, &mut body);
+        body.push(b'}');
+    }
+    body.extend_from_slice(b"]}");
+    let documents: usize = taken.iter().map(|taken| taken.document.len()).sum();
+    let request = Request {
+        method: Method::POST,
+        path: &["_mget"],
+        query: &[],
+        body: Some(Bytes::from(body)),
+        // Room for ids and names, and for fields that a pipeline added.
+        max_answer: 2 * documents + 4096 * taken.len() + (64 << 10),
+    };
+    client.send(request).await
+}
+
+fn judge(reply: &Reply, taken: &[Taken<'_>]) -> Vec<Found> {
+    let all = |found: &dyn Fn() -> Found| taken.iter().map(|_| found()).collect();
+    if !reply.is_success() {
+        let error = error::of_reply(reply);
+        let passing = Verdict::of_request(reply.status, &Cause::of_body(&reply.body)).is_passing();
+        return if passing { all(&|| unknown(&error)) } else { all(&|| Found::Unreadable) };
+    }
+    match serde_json::from_slice::<Answer<'_>>(&reply.body) {
+        Err(error) => all(&|| unknown(&error::of_nonsense(reply, &error))),
+        Ok(answer) if answer.docs.len() != taken.len() => {
+            let error = Error::new(ErrorKind::Unexpected, "the answer does not fit the question")
+                .with_retry(Retry::Backoff);
+            all(&|| unknown(&error))
+        }
+        Ok(answer) => answer.docs.iter().zip(taken).map(|(stored, t)| stored.judge(t)).collect(),
+    }
+}
+
+impl Stored<'_> {
+    fn judge(&self, taken: &Taken<'_>) -> Found {
+        match (self.error, self.source) {
+            (Some(_), _) => Found::Unreadable,
+            (None, _) if !self.found => Found::Gone,
+            (None, None) => Found::Unreadable,
+            (None, Some(source)) if is_same(taken.document, source.get().as_bytes()) => Found::Same,
+            (None, Some(_)) => Found::Other,
+        }
+    }
+}
+
+fn unknown(error: &Error) -> Found {
+    Found::Unknown(Error::new(error.kind(), error.to_string()).with_retry(error.retry()))
+}
+
+/// Returns whether what is stored is what was sent: byte for byte, or as JSON with other key order,
+/// number forms and escapes, and perhaps with fields that the cluster added.
+fn is_same(sent: &[u8], stored: &[u8]) -> bool {
+    let parse = |json| serde_json::from_slice::<Value>(json);
+    sent == stored
+        || matches!((parse(sent), parse(stored)), (Ok(sent), Ok(stored)) if holds(&stored, &sent))
+}
+
+fn holds(stored: &Value, sent: &Value) -> bool {
+    match (stored, sent) {
+        (Value::Object(stored), Value::Object(sent)) => {
+            sent.iter().all(|(key, value)| stored.get(key).is_some_and(|s| holds(s, value)))
+        }
+        (Value::Array(stored), Value::Array(sent)) => {
+            stored.len() == sent.len() && stored.iter().zip(sent).all(|(a, b)| holds(a, b))
+        }
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (stored, sent) => stored == sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_event_is_known_in_another_spelling() {
+        let same = |sent: &str, stored: &str| is_same(sent.as_bytes(), stored.as_bytes());
+        let sent = r#"{"b":1.10,"a":[{"x":"\u0041"}],"n":123456789012345678901234567890}"#;
+        assert!(same(sent, sent));
+        assert!(same(sent, r#"{"a":[{"x":"A"}],"n":123456789012345678901234567890,"b":1.1}"#));
+        assert!(same(sent, r#"{"a":[{"x":"A","y":1}],"n":1.2345678901234568e29,"b":1.1,"z":2}"#));
+        assert!(!same(sent, r#"{"a":[{"x":"B"}],"n":123456789012345678901234567890,"b":1.1}"#));
+        assert!(!same(sent, r#"{"a":[],"n":123456789012345678901234567890,"b":1.1}"#));
+        assert!(!same(sent, r#"{"b":1.10}"#));
+        assert!(same("{\"a\":\"\\ud800\"}", "{\"a\":\"\\ud800\"}"), "not text, but the same bytes");
+        assert!(!same("{\"a\":\"\\ud800\"}", "{\"a\":\"\\ud801\"}"));
+    }
+}
