@@ -41,8 +41,7 @@ fn read_and_mark(database: &str, output: &str) -> Result<(), Box<dyn Error>> {
     let mut statement = db.prepare(
         "SELECT id, message FROM audit_logs WHERE is_sent IS NOT TRUE AND id > ?1 ORDER BY id LIMIT 10000",
     )?;
-    let mark =
-        "UPDATE OR FAIL audit_logs SET is_sent = 1 WHERE is_sent IS NOT TRUE AND id BETWEEN ?1 AND ?2";
+    let mark = "UPDATE OR FAIL audit_logs SET is_sent = 1 WHERE is_sent IS NOT TRUE AND id BETWEEN ?1 AND ?2";
     let mut last: i64 = 0;
     loop {
         let first = last;
