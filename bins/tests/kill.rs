@@ -17,8 +17,8 @@ use std::time::Duration;
 use common::{Lab, assert_each_once, config};
 
 const ROWS_A_ROUND: u32 = 40;
-/// After this many rounds it begins anew, so that the table stays small.
-const ROUNDS_A_LAB: u32 = 50;
+/// After this many kills it begins anew, so that the table stays small.
+const KILLS_A_LAB: u32 = 50;
 
 fn number(name: &str) -> Option<u32> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
@@ -36,31 +36,35 @@ impl Random {
     }
 }
 
-fn soak(output: &str, rounds: u32, read: fn(&Lab, &str) -> Vec<String>) {
-    let rounds = number("AUDIT_SOAK_ROUNDS").unwrap_or(rounds);
+fn soak(output: &str, kills: u32, read: fn(&Lab, &str) -> Vec<String>) {
+    let kills = number("AUDIT_SOAK_ROUNDS").unwrap_or(kills);
     let seed = u64::from(number("AUDIT_SOAK_SEED").unwrap_or(1));
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (mut killed, mut done) = (0, 0);
-    while done < rounds {
-        let this = ROUNDS_A_LAB.min(rounds - done);
-        killed += soak_one(output, this, &mut random, read);
+    let (mut done, mut runs) = (0, 0);
+    while done < kills {
+        let this = KILLS_A_LAB.min(kills - done);
+        runs += soak_one(output, this, &mut random, read);
         done += this;
     }
-    println!("{output}: killed in {killed} of {rounds} rounds, seed {seed}");
-    assert!(killed > rounds / 4, "only {killed} of {rounds} runs were killed before their end");
+    println!("{output}: killed {kills} times in {runs} runs, seed {seed}");
 }
 
-/// Returns how many runs really were killed.
+/// Returns how many runs it took to kill that many before they ended by themselves.
 fn soak_one(
     output: &str,
-    rounds: u32,
+    kills: u32,
     random: &mut Random,
     read: fn(&Lab, &str) -> Vec<String>,
 ) -> u32 {
     let lab = Lab::new(0);
     lab.config(&config(output, "[pipelines.orders.limits]\nmax_events = 10"));
-    let (mut rows, mut killed) = (0, 0);
-    for _ in 0..rounds {
+    let (mut rows, mut killed, mut runs) = (0, 0, 0);
+    // How long a run takes, in microseconds, as far as is known: so that the moments are spread over
+    // its whole life, on a fast machine as on a slow one.
+    let mut life = 60_000;
+    while killed < kills {
+        assert!(runs < 20 * kills, "only {killed} of {runs} runs were killed before their end");
+        runs += 1;
         lab.add(rows + 1, ROWS_A_ROUND);
         rows += ROWS_A_ROUND;
         let mut child = lab
@@ -69,17 +73,23 @@ fn soak_one(
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        std::thread::sleep(Duration::from_micros(random.below(life)));
         child.kill().unwrap();
         match child.wait().unwrap().code() {
-            None => killed += 1,
-            Some(code) => assert_eq!(code, 0),
+            None => {
+                killed += 1;
+                life += life / 20;
+            }
+            Some(code) => {
+                assert_eq!(code, 0);
+                life -= life / 5;
+            }
         }
     }
     lab.run().expect(0);
     assert_eq!(lab.unsent(), 0);
     assert_each_once(read(&lab, output), rows);
-    killed
+    runs
 }
 
 fn lines(text: &str) -> Vec<String> {
