@@ -91,12 +91,26 @@ impl Cause {
             reason: Text<'a>,
             #[serde(borrow, default)]
             index: Text<'a>,
+            #[serde(borrow, default)]
+            caused_by: Option<Deeper<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Deeper<'a> {
+            #[serde(borrow, default)]
+            reason: Text<'a>,
         }
         let text = error.get();
         if let Ok(fields) = serde_json::from_str::<Fields<'_>>(text) {
+            let reason = fields.reason.get().unwrap_or_default();
+            // "failed to parse" alone says nothing.
+            let deeper = fields.caused_by.as_ref().and_then(|cause| cause.reason.get());
+            let reason = match deeper.filter(|deeper| !reason.contains(deeper)) {
+                Some(deeper) => Cow::Owned(format!("{reason}: {deeper}")),
+                None => Cow::Borrowed(reason),
+            };
             return Self {
                 kind: shown(fields.kind.get().unwrap_or_default()),
-                reason: shown(fields.reason.get().unwrap_or_default()),
+                reason: shown(&reason),
                 // As it is: it goes back to the server.
                 index: fields.index.get().map(str::to_owned),
             };
@@ -184,6 +198,8 @@ mod tests {
         assert_eq!(cause(r#"{"type":"t","reason":null}"#), "t");
         assert_eq!(cause(r#""Timeout[1m]""#), "Timeout[1m]");
         assert_eq!(cause("{}"), "no reason given");
+        let deep = r#"{"type":"t","reason":"r","caused_by":{"type":"u","reason":"because"}}"#;
+        assert_eq!(cause(deep), "t: r: because");
         assert_eq!(cause(r#"{"type":"t","reason":"\ud800"}"#), r#"{"type":"t","reason":"\ud800"}"#);
     }
 

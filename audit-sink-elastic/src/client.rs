@@ -20,7 +20,7 @@ use crate::node::{Node, Nodes};
 use crate::tls::{Stamp, TlsFiles};
 
 /// How often the files of certificates are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Bodies smaller than this are not compressed.
 const MIN_GZIP_BYTES: usize = 1024;

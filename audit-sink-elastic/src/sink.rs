@@ -22,7 +22,7 @@ use crate::verdict::Verdict;
 
 /// Leaves of the answer only what is looked at.
 const FILTER_PATH: &str = "errors,items.*.status,items.*.failure_store,items.*.error.type,\
-                           items.*.error.reason,items.*.error.index";
+    items.*.error.reason,items.*.error.index,items.*.error.caused_by.reason";
 
 /// Writes events to Elasticsearch or OpenSearch with `_bulk`, each as one document that is created
 /// once under an id of its own.

@@ -1,8 +1,14 @@
 //! A cluster that is not there, and what tests do with it.
-#![allow(dead_code, unreachable_pub, reason = "not every test file uses everything")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "not every test file uses everything"
+)]
 
 mod fake;
 mod http;
+mod live;
 mod store;
 
 use audit_core::testkit::sample_events;
@@ -10,6 +16,7 @@ use audit_core::{AuditEvent, ErrorKind, Result, Retry, Sink, Written};
 use audit_sink_elastic::{ElasticConfig, ElasticSink};
 
 pub(crate) use fake::{Fake, Fault};
+pub(crate) use live::Live;
 
 /// A configuration for tests: nothing takes long.
 pub(crate) fn config(fake: &Fake) -> ElasticConfig {
