@@ -1,10 +1,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
+use std::sync::LazyLock;
 
 use audit_core::{AuditEvent, Error, ErrorKind, Format, Result};
 use chrono::{DateTime, Datelike, Timelike, Utc};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
@@ -90,8 +91,9 @@ fn complete(event: &AuditEvent, start: usize, out: &mut Vec<u8>) -> Result<()> {
 /// Returns whether a JSON object has the field `@timestamp` itself, not in an object inside.
 fn has_timestamp(document: &[u8]) -> bool {
     // The field's name can only be there as it is, or with an escape for one of its characters.
-    let plain = memmem::find(document, b"@timestamp").is_some();
-    if !plain && memmem::find(document, b"\\u00").is_none() {
+    static PLAIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"@timestamp"));
+    static ESCAPED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\\u00"));
+    if PLAIN.find(document).is_none() && ESCAPED.find(document).is_none() {
         return false;
     }
     serde_json::from_slice::<HasTimestamp>(document).is_ok_and(|found| found.0)
@@ -154,11 +156,6 @@ fn append_time(time: DateTime<Utc>, out: &mut Vec<u8>) {
         _ = write!(out, "{}", time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));
         return;
     }
-    let digits = |out: &mut Vec<u8>, number: u32, places: u32| {
-        for place in (0..places).rev() {
-            out.push(b'0' + (number / 10_u32.pow(place) % 10) as u8);
-        }
-    };
     digits(out, year.unsigned_abs(), 4);
     for (mark, number) in [
         (b'-', time.month()),
@@ -181,6 +178,13 @@ fn append_time(time: DateTime<Utc>, out: &mut Vec<u8>) {
         }
     }
     out.push(b'Z');
+}
+
+/// Appends the last so many digits of a number.
+pub(crate) fn digits(out: &mut Vec<u8>, number: u32, places: u32) {
+    for place in (0..places).rev() {
+        out.push(b'0' + (number / 10_u32.pow(place) % 10) as u8);
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-use std::io::Write;
-
 use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Datelike, Timelike, Utc};
+
+use crate::document::digits;
 
 /// The name of an index, data stream or alias; parts of it may be the date of the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +76,16 @@ impl IndexName {
     /// Appends the name for an event of this time.
     pub(crate) fn append(&self, time: DateTime<Utc>, out: &mut Vec<u8>) {
         for part in &self.0 {
-            // Writing to a vector does not fail.
-            _ = match part {
-                Part::Text(text) => out.write_all(text.as_bytes()),
-                Part::Year => write!(out, "{:04}", time.year()),
-                Part::Month => write!(out, "{:02}", time.month()),
-                Part::Day => write!(out, "{:02}", time.day()),
-                Part::Hour => write!(out, "{:02}", time.hour()),
-            };
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Year => match u32::try_from(time.year()) {
+                    Ok(year @ ..=9999) => digits(out, year, 4),
+                    _ => out.extend_from_slice(time.year().to_string().as_bytes()),
+                },
+                Part::Month => digits(out, time.month(), 2),
+                Part::Day => digits(out, time.day(), 2),
+                Part::Hour => digits(out, time.hour(), 2),
+            }
         }
     }
 

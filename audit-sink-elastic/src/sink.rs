@@ -72,7 +72,8 @@ impl ElasticSink {
     async fn ship(&self, events: &[AuditEvent], mut bulk: Bulk) -> Result<Report> {
         let mut report = Report::default();
         report.fail_each(std::mem::take(&mut bulk.refused));
-        let mut open = vec![0..bulk.items.len()];
+        let whole = 0..bulk.items.len();
+        let mut open = vec![whole];
         while let Some(range) = open.pop() {
             if range.is_empty() {
                 continue;

@@ -40,7 +40,7 @@ impl Verdict {
             404 if kind == "index_not_found_exception" => Self::Config,
             404 | 408 | 502..=504 => Self::Unavailable,
             400 => Self::of_bad_request(cause),
-            400..=499 => Self::Rejected,
+            402..=499 => Self::Rejected,
             _ => Self::Failed,
         }
     }

@@ -1,6 +1,6 @@
 //! Against a real node: see `.ci/README.md` for how to start one. Without it, tests say that they
 //! were skipped; with `AUDIT_LIVE=1` they fail instead.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a step that fails is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 

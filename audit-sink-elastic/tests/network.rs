@@ -1,5 +1,4 @@
 //! What a network, a proxy and several hosts may do. Names begin with the catalogue's ids.
-#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 
