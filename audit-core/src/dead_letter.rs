@@ -1,5 +1,6 @@
 mod codec;
 mod file;
+mod lines;
 mod memory;
 mod replay;
 

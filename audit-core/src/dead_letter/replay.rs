@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::file::Lines;
+use super::lines::Lines;
 use super::{DeadLetter, Record};
 use crate::durable::{self, Lock};
 use crate::{AuditEvent, Batch, Cursor, Limit, Raw, Read, Result, Source};
