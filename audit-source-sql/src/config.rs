@@ -12,8 +12,9 @@ use serde::{Deserialize, Deserializer};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SqlConfig {
-    /// The database: `sqlite:///var/lib/app/db.sqlite3` (absolute), `sqlite://app.db` and
-    /// `sqlite:app.db` (relative), or a plain path. A secret, since such URLs may hold passwords.
+    /// The database: `postgres://user:password@host/db`, `mysql://user:password@host/db`,
+    /// `sqlite:///var/lib/app/db.sqlite3` (absolute), `sqlite://app.db` and `sqlite:app.db`
+    /// (relative), or a plain path. A secret, since such URLs may hold passwords.
     pub url: Secret,
     /// The table, optionally `schema.table`. Default `audit_logs`.
     #[serde(default = "default_table")]
@@ -45,7 +46,7 @@ pub struct SqlConfig {
     #[serde(default = "default_poll", deserialize_with = "duration")]
     pub poll_interval: Duration,
     /// How long to wait for another connection's lock before the call fails (and may be tried
-    /// again). Default 5 s.
+    /// again); MySQL counts in seconds. Default 5 s.
     #[serde(default = "default_busy", deserialize_with = "duration")]
     pub busy_timeout: Duration,
     /// Records larger than this many bytes go to the dead letters. Default 32 MiB.
@@ -117,6 +118,19 @@ impl SqlConfig {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Database {
     Sqlite(PathBuf),
+    Postgres,
+    Mysql,
+}
+
+impl Database {
+    /// Returns the name for people, and that of the feature.
+    pub(crate) fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Sqlite(_) => ("SQLite", "sqlite"),
+            Self::Postgres => ("PostgreSQL", "postgres"),
+            Self::Mysql => ("MySQL and MariaDB", "mysql"),
+        }
+    }
 }
 
 fn parse_url(url: &str) -> Result<Database> {
@@ -126,11 +140,19 @@ fn parse_url(url: &str) -> Result<Database> {
             let path = rest.strip_prefix("//").unwrap_or(rest);
             percent_decode(path)
         }
+        Some(("postgres" | "postgresql" | "postgis", rest)) if rest.starts_with("//") => {
+            return Ok(Database::Postgres);
+        }
+        Some(("mysql" | "mysqlgis" | "mariadb", rest)) if rest.starts_with("//") => {
+            return Ok(Database::Mysql);
+        }
         Some((scheme, rest)) if rest.starts_with("//") => {
             // The scheme only: the rest may hold a password.
             return Err(Error::new(ErrorKind::Config, "no client for this kind of database")
                 .with("scheme", scheme)
-                .with_hint("this build reads SQLite: give `sqlite:///path/to/file`, or a path"));
+                .with_hint(
+                    "give `postgres://…`, `mysql://…`, `sqlite:///path/to/file`, or a path",
+                ));
         }
         _ => url.to_owned(),
     };
@@ -205,7 +227,7 @@ mod tests {
     use super::*;
 
     fn path(url: &str) -> String {
-        let Database::Sqlite(path) = parse_url(url).unwrap();
+        let Database::Sqlite(path) = parse_url(url).unwrap() else { panic!("{url}") };
         path.to_str().unwrap().to_owned()
     }
 
@@ -221,10 +243,16 @@ mod tests {
 
     #[test]
     fn other_databases_are_named_without_their_password() {
-        let error = parse_url("postgres://u:canary@h/db").unwrap_err();
+        for url in ["postgres://u:p@h/db", "postgresql://h/db", "postgis://h/db"] {
+            assert_eq!(parse_url(url).unwrap(), Database::Postgres);
+        }
+        for url in ["mysql://u:p@h/db", "mysqlgis://h/db", "mariadb://h/db"] {
+            assert_eq!(parse_url(url).unwrap(), Database::Mysql);
+        }
+        let error = parse_url("oracle://u:canary@h/db").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         let text = format!("{error} {error:?} {:?}", error.hint());
-        assert!(text.contains("postgres") && !text.contains("canary"), "{text}");
+        assert!(text.contains("oracle") && !text.contains("canary"), "{text}");
         for url in ["", "sqlite:", "sqlite://", "sqlite::memory:", ":memory:"] {
             assert!(parse_url(url).is_err(), "{url}");
         }

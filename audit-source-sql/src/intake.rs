@@ -83,6 +83,18 @@ impl Intake {
         self.handed.prints.is_empty()
     }
 
+    /// Returns how many rows and bytes were taken.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        (self.handed.prints.len(), self.bytes)
+    }
+
+    /// Returns how many rows and bytes there is still room for.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        let (rows, bytes) = self.taken();
+        let limit = self.limit;
+        (limit.max_events.max(1).saturating_sub(rows), limit.max_bytes.saturating_sub(bytes))
+    }
+
     fn is_full(&self) -> bool {
         self.handed.prints.len() >= self.limit.max_events.max(1)
             || self.bytes >= self.limit.max_bytes

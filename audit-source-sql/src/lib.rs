@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(
-    not(feature = "sqlite"),
-    allow(dead_code, unused_imports, reason = "no database to read")
+    not(all(feature = "sqlite", any(feature = "postgres", feature = "mysql"))),
+    allow(dead_code, unused_imports, reason = "each database needs its own part")
 )]
 
 mod client;
@@ -11,6 +11,12 @@ mod envelope;
 mod error;
 mod intake;
 mod keys;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod server;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;

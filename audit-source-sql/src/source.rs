@@ -69,17 +69,24 @@ impl SqlSource {
     }
 }
 
-#[cfg(feature = "sqlite")]
 fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
-    let Database::Sqlite(path) = database;
-    Ok(Box::new(crate::sqlite::SqliteClient::new(path, Arc::clone(config))))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn connect(database: Database, _: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
-    let Database::Sqlite(_) = database;
-    Err(Error::new(ErrorKind::Config, "this program was built without SQLite")
-        .with_hint("build it with the feature `sqlite`"))
+    match database {
+        #[cfg(feature = "sqlite")]
+        Database::Sqlite(path) => {
+            Ok(Box::new(crate::sqlite::SqliteClient::new(path, Arc::clone(config))))
+        }
+        #[cfg(feature = "postgres")]
+        Database::Postgres => Ok(Box::new(crate::postgres::client(Arc::clone(config))?)),
+        #[cfg(feature = "mysql")]
+        Database::Mysql => Ok(Box::new(crate::mysql::client(Arc::clone(config))?)),
+        #[allow(unreachable_patterns, reason = "a build with every database")]
+        other => {
+            let (name, feature) = other.names();
+            Err(Error::new(ErrorKind::Config, format!("this program was built without {name}"))
+                .with("table", &config.table)
+                .with_hint(format!("build it with the feature `{feature}`")))
+        }
+    }
 }
 
 impl fmt::Debug for SqlSource {

@@ -29,7 +29,11 @@ pub struct WiredSink {
 /// adapter that this program was built without.
 pub fn source(section: &Section) -> Result<Box<dyn Source>> {
     match section.kind.as_str() {
-        #[cfg(feature = "source-sql-sqlite")]
+        #[cfg(any(
+            feature = "source-sql-sqlite",
+            feature = "source-sql-postgres",
+            feature = "source-sql-mysql"
+        ))]
         "sql" => {
             let mut section = section.clone();
             let dir = section.dir().to_owned();
@@ -41,12 +45,17 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             if mistyped {
                 return Err(Error::new(ErrorKind::Config, "not the URL of a database")
                     .with("key", format!("{}.url", section.key()))
-                    .with_hint("write `sqlite:///path/to/file`"));
+                    .with_hint(
+                        "write `sqlite:///path/to/file`, `postgres://user:password@host/database` \
+                         or `mysql://user:password@host/database`",
+                    ));
             }
             let source = audit_source_sql::SqlSource::new(section.parse()?);
             Ok(Box::new(source.map_err(|e| e.with("key", section.key()))?))
         }
-        kind if SOURCES.contains(&kind) => Err(built_without(section, "source-sql-sqlite")),
+        kind if SOURCES.contains(&kind) => {
+            Err(built_without(section, "source-sql-sqlite,source-sql-postgres,source-sql-mysql"))
+        }
         _ => Err(section.unknown_type(SOURCES)),
     }
 }
@@ -82,7 +91,11 @@ fn built_without(section: &Section, feature: &str) -> Error {
 
 /// Returns whether this is meant as a URL with credentials, but would be taken for a path, which
 /// errors and logs name.
-#[cfg(feature = "source-sql-sqlite")]
+#[cfg(any(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
 fn is_mistyped_url(url: &str) -> bool {
     let scheme = url.split_once(':').filter(|(_, rest)| rest.starts_with("//"));
     let sqlite = url.starts_with("sqlite:") || url.starts_with("sqlite3:");
@@ -91,7 +104,11 @@ fn is_mistyped_url(url: &str) -> bool {
 }
 
 /// Makes the path in the URL of an SQLite database start from `dir`, where it is relative.
-#[cfg(feature = "source-sql-sqlite")]
+#[cfg(any(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
 fn absolute_sqlite(url: &str, dir: &std::path::Path) -> String {
     let (scheme, path) = match url.split_once(':') {
         Some((scheme @ ("sqlite" | "sqlite3"), rest)) => {
@@ -137,6 +154,16 @@ mod tests {
         ];
         for (url, expected) in cases {
             assert_eq!(absolute_sqlite(url, Path::new("/etc/a%b")), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_of_servers_are_urls_and_mistyped_ones_are_no_paths() {
+        for url in ["postgres://u:p@h/db", "postgis://h/db", "mysql://u:p@h/db", "mariadb://h/db"] {
+            assert!(!is_mistyped_url(url), "{url}");
+        }
+        for url in ["postgres:/u:p@h/db", "postgres:u:p@h/db", "mysql//u:p@h/db"] {
+            assert!(is_mistyped_url(url), "{url}");
         }
     }
 }

@@ -115,7 +115,10 @@ fn a_secret_shows_in_no_output() {
     let url = |url: &str| good.replace("sqlite://app.db", url);
     let texts = [
         good.replace("app.db", "app.db?password=${SECRET}"),
-        url("postgres://user:${SECRET}@db.example/app"),
+        url("oracle://user:${SECRET}@db.example/app"),
+        url("postgres://user:${SECRET}@db.example:port/app"),
+        url("mysql://user:${SECRET}@db.example/app?sslmod=${SECRET}"),
+        url("postgres://user:a/${SECRET}@db.example/app"),
         // A path is no credential and errors name it; but these are mistyped URLs, not paths.
         url("postgres:/user:${SECRET}@db.example/app"),
         url("user:${SECRET}@db.example/app"),

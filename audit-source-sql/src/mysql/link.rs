@@ -1,0 +1,150 @@
+use async_trait::async_trait;
+use audit_core::{Error, ErrorKind, Result};
+use futures_util::TryStreamExt;
+use sqlx::mysql::{MySql, MySqlArguments, MySqlConnection, MySqlRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions, Row as _, query};
+
+use super::table::{Kind, Table};
+use crate::client::{Facts, Row, Value, print};
+use crate::config::SqlConfig;
+use crate::intake::Intake;
+use crate::keys::Key;
+use crate::server::fault::mysql as fault;
+use crate::server::{Link, Offered};
+
+#[derive(Debug)]
+pub(crate) struct MySqlLink {
+    conn: MySqlConnection,
+    table: Table,
+}
+
+#[async_trait]
+impl Link for MySqlLink {
+    const KEYS: usize = 1000;
+
+    async fn open(config: &SqlConfig) -> Result<Self> {
+        let options = super::options(config.url.expose())?;
+        let mut conn = options.connect().await.map_err(fault)?;
+        let wait = config.busy_timeout.as_secs_f64().ceil().clamp(1.0, 1e6) as u32;
+        let waits = format!(
+            "SET SESSION innodb_lock_wait_timeout = {wait}, SESSION lock_wait_timeout = {wait}"
+        );
+        execute(&mut conn, waits).await?;
+        let table = Table::find(&mut conn, config).await?;
+        Ok(Self { conn, table })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { id_is_unique: self.table.id_is_unique }
+    }
+
+    async fn offer(
+        &mut self,
+        after: Option<&Key>,
+        rows: usize,
+        intake: &mut Intake,
+    ) -> Result<Offered> {
+        let Self { conn, table } = self;
+        let sql = if after.is_some() { &table.scan_next } else { &table.scan_first };
+        let mut scan = query(AssertSqlSafe(sql.clone()));
+        if let Some(key) = after {
+            scan = bind(scan, key);
+        }
+        let mut found = scan.bind(rows as u64).fetch(conn);
+        let mut shown = 0;
+        while let Some(row) = found.try_next().await.map_err(fault)? {
+            shown += 1;
+            let row = Row {
+                key: value(&row, 0, table.key)?,
+                message: value(&row, 1, Kind::Text)?,
+                created_at: value(&row, 2, Kind::Text)?,
+                id: table.id.map(|kind| value(&row, 3, kind)).transpose()?,
+            };
+            if !intake.offer(row) {
+                // The few rows left over are read past by the next statement.
+                return Ok(Offered::Full);
+            }
+        }
+        Ok(Offered::All(shown))
+    }
+
+    async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>> {
+        let Self { conn, table } = self;
+        let sql = if lock { &table.prints_locked } else { &table.prints };
+        let mut found = bind_all(sql, keys).fetch(conn);
+        let mut prints = Vec::with_capacity(keys.len());
+        while let Some(row) = found.try_next().await.map_err(fault)? {
+            if let Some(key) = value(&row, 0, table.key)?.key() {
+                let message = value(&row, 1, Kind::Text)?;
+                prints.push((key, print(message, value(&row, 2, Kind::Text)?)));
+            }
+        }
+        Ok(prints)
+    }
+
+    async fn set(&mut self, keys: &[Key]) -> Result<()> {
+        let Self { conn, table } = self;
+        bind_all(&table.set, keys).execute(conn).await.map(|_| ()).map_err(fault)
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        execute(&mut self.conn, "START TRANSACTION".to_owned()).await
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        execute(&mut self.conn, "COMMIT".to_owned()).await
+    }
+}
+
+async fn execute(conn: &mut MySqlConnection, sql: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(fault)
+}
+
+type Statement<'a> = Query<'a, MySql, MySqlArguments>;
+
+fn bind<'a>(query: Statement<'a>, key: &'a Key) -> Statement<'a> {
+    match key {
+        Key::Int(n) => query.bind(*n),
+        Key::Real(bits) => query.bind(f64::from_bits(*bits)),
+        Key::Text(bytes) => query.bind(String::from_utf8_lossy(bytes)),
+        Key::Blob(bytes) => query.bind(&bytes[..]),
+    }
+}
+
+/// Fills a list; a short one repeats its last key.
+fn bind_all<'a>(sql: &str, keys: &'a [Key]) -> Statement<'a> {
+    let mut query = query(AssertSqlSafe(sql.to_owned()));
+    if let Some(last) = keys.last() {
+        for i in 0..MySqlLink::KEYS {
+            query = bind(query, keys.get(i).unwrap_or(last));
+        }
+    }
+    query
+}
+
+/// Reads a column without asking the driver whether its type fits: what is asked for is bytes, or
+/// was made a number by the statement.
+fn value(row: &MySqlRow, at: usize, kind: Kind) -> Result<Value<'_>> {
+    Ok(match kind {
+        Kind::Int => {
+            let number: Option<i64> = row.try_get_unchecked(at).map_err(fault)?;
+            number.map_or(Value::Null, Value::Int)
+        }
+        Kind::Unsigned => {
+            let number: Option<u64> = row.try_get_unchecked(at).map_err(fault)?;
+            let number = number.map(i64::try_from).transpose().map_err(|_| {
+                Error::new(ErrorKind::Config, "a key is larger than 9223372036854775807")
+            })?;
+            number.map_or(Value::Null, Value::Int)
+        }
+        Kind::Text | Kind::Blob => {
+            let bytes: Option<&[u8]> = row.try_get_unchecked(at).map_err(fault)?;
+            match (bytes, kind) {
+                (None, _) => Value::Null,
+                (Some(bytes), Kind::Blob) => Value::Blob(bytes),
+                (Some(bytes), _) => Value::Text(bytes),
+            }
+        }
+    })
+}

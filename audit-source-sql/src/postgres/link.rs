@@ -1,0 +1,180 @@
+use async_trait::async_trait;
+use audit_core::Result;
+use futures_util::TryStreamExt;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{
+    PgArgumentBuffer, PgArguments, PgConnection, PgHasArrayType, PgRow, PgTypeInfo, Postgres,
+};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions, Encode, Row as _, Type, ValueRef, query, query_scalar};
+
+use super::table::Table;
+use crate::client::{Facts, Row, Value, print};
+use crate::config::SqlConfig;
+use crate::intake::Intake;
+use crate::keys::Key;
+use crate::server::fault::postgres as fault;
+use crate::server::{Link, Offered};
+
+#[derive(Debug)]
+pub(crate) struct PgLink {
+    conn: PgConnection,
+    table: Table,
+}
+
+#[async_trait]
+impl Link for PgLink {
+    const KEYS: usize = 5000;
+
+    async fn open(config: &SqlConfig) -> Result<Self> {
+        let options = super::options(config.url.expose())?;
+        let mut conn = options.connect().await.map_err(fault)?;
+        let wait = config.busy_timeout.as_millis().clamp(1, i32::MAX as u128);
+        execute(&mut conn, format!("SET lock_timeout = {wait}")).await?;
+        let encoding: String =
+            query_scalar("SHOW server_encoding").fetch_one(&mut conn).await.map_err(fault)?;
+        if encoding == "SQL_ASCII" {
+            // Such a database does not know what it holds. One text that is no UTF-8 would end
+            // each scan, if the server were to check.
+            execute(&mut conn, "SET client_encoding = 'SQL_ASCII'".to_owned()).await?;
+        }
+        let table = Table::find(&mut conn, config).await?;
+        Ok(Self { conn, table })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { id_is_unique: self.table.id_is_unique }
+    }
+
+    async fn offer(
+        &mut self,
+        after: Option<&Key>,
+        rows: usize,
+        intake: &mut Intake,
+    ) -> Result<Offered> {
+        let Self { conn, table } = self;
+        let sql = if after.is_some() { &table.scan_next } else { &table.scan_first };
+        let mut scan = query(AssertSqlSafe(sql.clone()));
+        if let Some(key) = after {
+            scan = match table.key_is_int {
+                true => scan.bind(int(key)),
+                false => scan.bind(Text::of(key)),
+            };
+        }
+        let mut found = scan.bind(rows as i64).fetch(conn);
+        let mut shown = 0;
+        while let Some(row) = found.try_next().await.map_err(fault)? {
+            shown += 1;
+            let id = if table.id_in_scan { Some(name(&row, 3)?) } else { None };
+            let row = Row {
+                key: name(&row, 0)?,
+                message: bytes(&row, 1)?,
+                created_at: bytes(&row, 2)?,
+                id,
+            };
+            if !intake.offer(row) {
+                // The few rows left over are read past by the next statement.
+                return Ok(Offered::Full);
+            }
+        }
+        Ok(Offered::All(shown))
+    }
+
+    async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>> {
+        let Self { conn, table } = self;
+        let sql = if lock { &table.prints_locked } else { &table.prints };
+        let mut found = bind(sql, table, keys).fetch(conn);
+        let mut prints = Vec::with_capacity(keys.len());
+        while let Some(row) = found.try_next().await.map_err(fault)? {
+            if let Some(key) = name(&row, 0)?.key() {
+                prints.push((key, print(bytes(&row, 1)?, bytes(&row, 2)?)));
+            }
+        }
+        Ok(prints)
+    }
+
+    async fn set(&mut self, keys: &[Key]) -> Result<()> {
+        let Self { conn, table } = self;
+        bind(&table.set, table, keys).execute(conn).await.map(|_| ()).map_err(fault)
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        // What is locked is what is looked at: each statement has to see the last commits.
+        execute(&mut self.conn, "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned()).await
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        execute(&mut self.conn, "COMMIT".to_owned()).await
+    }
+}
+
+async fn execute(conn: &mut PgConnection, sql: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(fault)
+}
+
+fn bind<'a>(sql: &str, table: &Table, keys: &'a [Key]) -> Query<'a, Postgres, PgArguments> {
+    let query = query(AssertSqlSafe(sql.to_owned()));
+    match table.key_is_int {
+        true => query.bind(keys.iter().map(int).collect::<Vec<_>>()),
+        false => query.bind(keys.iter().map(Text::of).collect::<Vec<_>>()),
+    }
+}
+
+/// Returns a key of a column of integers. One of another type is from a cursor of other times, and
+/// no row has it.
+fn int(key: &Key) -> Option<i64> {
+    match key {
+        Key::Int(n) => Some(*n),
+        _ => None,
+    }
+}
+
+/// Text as it came, whatever its encoding.
+struct Text<'a>(&'a [u8]);
+
+impl<'a> Text<'a> {
+    fn of(key: &'a Key) -> Option<Self> {
+        match key {
+            Key::Text(bytes) => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+}
+
+impl Type<Postgres> for Text<'_> {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl PgHasArrayType for Text<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        <&str as PgHasArrayType>::array_type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Text<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(self.0);
+        Ok(IsNull::No)
+    }
+}
+
+/// Reads a column that names rows: a number or text, told apart by the type of the answer.
+fn name(row: &PgRow, at: usize) -> Result<Value<'_>> {
+    let value = row.try_get_raw(at).map_err(fault)?;
+    if *value.type_info() == <i64 as Type<Postgres>>::type_info() {
+        let number: Option<i64> = row.try_get(at).map_err(fault)?;
+        return Ok(number.map_or(Value::Null, Value::Int));
+    }
+    bytes(row, at)
+}
+
+fn bytes(row: &PgRow, at: usize) -> Result<Value<'_>> {
+    let value = row.try_get_raw(at).map_err(fault)?;
+    if value.is_null() {
+        return Ok(Value::Null);
+    }
+    value.as_bytes().map(Value::Text).map_err(|e| fault(sqlx::Error::Decode(e)))
+}

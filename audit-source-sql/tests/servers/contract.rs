@@ -1,0 +1,153 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use audit_core::testkit::{SOURCE_RULES, SourceHarness};
+use audit_core::{ErrorKind, EventId, Source};
+use audit_source_sql::SqlSource;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::db::{Db, Kind, connect};
+
+/// Long beside a connection to a busy server.
+const BUSY: Duration = Duration::from_secs(1);
+
+struct Table {
+    db: Db,
+    /// How the id of a number is written, and shown.
+    id: fn(i64) -> String,
+    next: i64,
+    late: i64,
+}
+
+impl Table {
+    async fn insert(&mut self, id: i64, time: i64, message: &str) -> EventId {
+        let mut created_at = format!("2024-05-06 07:{:02}:{:02}", time / 60 % 60, time % 60);
+        let shown = (self.id)(id);
+        let literal = self.db.literal(message);
+        self.db
+            .run(&format!(
+                "INSERT INTO {{t}} (id, message, created_at) \
+                 VALUES ('{shown}', {literal}, '{created_at}')"
+            ))
+            .await;
+        created_at.push_str(if self.db.kind == Kind::Postgres { "+00" } else { ".000000" });
+        let seed = xxh3_64_with_seed(created_at.as_bytes(), 0);
+        let print = xxh3_64_with_seed(message.as_bytes(), seed);
+        EventId::new(format!("{}:{shown}:{print:016x}", self.db.table))
+    }
+
+    async fn add(&mut self, time: i64) -> EventId {
+        self.next += 10;
+        let message = format!(r#"{{"n": {} , "audit_event":{{"actor":"\u00e4 é"}}}}"#, self.next);
+        self.insert(self.next, time, &message).await
+    }
+}
+
+#[async_trait]
+impl SourceHarness for Table {
+    async fn source(&mut self) -> Box<dyn Source> {
+        let mut config = self.db.config();
+        config.busy_timeout = BUSY;
+        Box::new(SqlSource::new(config).unwrap())
+    }
+
+    async fn seed(&mut self, records: usize) -> Vec<EventId> {
+        let mut ids = Vec::new();
+        for _ in 0..records {
+            ids.push(self.add(self.next).await);
+        }
+        ids
+    }
+
+    async fn seed_tied(&mut self, records: usize) -> Vec<EventId> {
+        let mut ids = Vec::new();
+        for _ in 0..records {
+            ids.push(self.add(3599).await);
+        }
+        ids
+    }
+
+    async fn seed_bad(&mut self) -> bool {
+        self.next += 10;
+        self.insert(self.next, 0, "{\"cut\":").await;
+        true
+    }
+
+    async fn seed_late(&mut self) -> Option<EventId> {
+        self.late += 1;
+        let between = self.next - 15 + self.late;
+        Some(self.insert(between, 0, r#"{"late":true}"#).await)
+    }
+
+    async fn fail_next(&mut self, kind: ErrorKind) -> bool {
+        if kind != ErrorKind::Unavailable {
+            return false;
+        }
+        // Longer than the source waits, shorter than it waits twice.
+        let mut blocker = Db {
+            kind: self.db.kind,
+            url: self.db.url.clone(),
+            table: self.db.table.clone(),
+            app: connect(self.db.kind, &self.db.url).await,
+        };
+        blocker
+            .run(match self.db.kind {
+                Kind::Postgres => "BEGIN; LOCK TABLE {t}",
+                Kind::MariaDb => "LOCK TABLES {t} WRITE",
+            })
+            .await;
+        let time = BUSY * 9 / 5;
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            drop(blocker);
+        });
+        true
+    }
+
+    async fn idle(&mut self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn keeps_the_contract(kind: Kind, columns: &str, id: fn(i64) -> String) {
+    if kind.url().is_none() {
+        return;
+    }
+    for rule in SOURCE_RULES {
+        let db = Db::new(kind, columns).await;
+        let mut table = Table { db, id, next: 1000, late: 0 };
+        rule.judge(&mut table).await.unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+        table.db.done().await;
+    }
+}
+
+#[tokio::test]
+async fn postgres_with_numbers() {
+    let columns = "id integer PRIMARY KEY, is_sent boolean, message text, created_at timestamptz";
+    keeps_the_contract(Kind::Postgres, columns, |n| n.to_string()).await;
+}
+
+#[tokio::test]
+async fn postgres_with_uuids() {
+    let columns = "id uuid NOT NULL UNIQUE, is_sent boolean NOT NULL DEFAULT false, message text, \
+                   created_at timestamptz";
+    keeps_the_contract(Kind::Postgres, columns, uuid).await;
+}
+
+#[tokio::test]
+async fn mariadb_with_numbers() {
+    let columns = "id INT UNSIGNED PRIMARY KEY, is_sent BOOLEAN, message LONGTEXT, \
+                   created_at DATETIME(6)";
+    keeps_the_contract(Kind::MariaDb, columns, |n| n.to_string()).await;
+}
+
+#[tokio::test]
+async fn mariadb_with_texts() {
+    let columns = "id VARCHAR(64) NOT NULL UNIQUE, is_sent BOOLEAN NOT NULL DEFAULT 0, \
+                   message TEXT, created_at DATETIME(6)";
+    keeps_the_contract(Kind::MariaDb, columns, uuid).await;
+}
+
+fn uuid(n: i64) -> String {
+    format!("0190b5e4-7a2f-7c3d-8e9f-{n:012}")
+}
