@@ -122,7 +122,7 @@ impl ElasticConfig {
         let gzip = self.gzip.unwrap_or_else(|| !self.hosts.iter().all(Host::is_loopback));
         let authorization = self.authorization()?;
         let hosts = self.hosts.into_iter().map(|host| {
-            let own = host.login().map(|(user, password)| basic(user, &password)).transpose()?;
+            let own = host.login().map(|(user, password)| basic(user, password)).transpose()?;
             Ok((host, authorization.clone().or(own)))
         });
         Ok(Settings {

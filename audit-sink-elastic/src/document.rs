@@ -88,6 +88,11 @@ fn complete(event: &AuditEvent, start: usize, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+/// Returns whether the document of an event has a `@timestamp` that its record lacks.
+pub(crate) fn is_stamped(event: &AuditEvent, format: Format) -> bool {
+    format != Format::Raw || !has_timestamp(event.raw.get().as_bytes())
+}
+
 /// Returns whether a JSON object has the field `@timestamp` itself, not in an object inside.
 fn has_timestamp(document: &[u8]) -> bool {
     // The field's name can only be there as it is, or with an escape for one of its characters.

@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer};
 ///
 /// `es.example:9200`, `[2001:db8::1]:9200` and `2001:db8::1` mean `https`. A name and password in the
 /// URL (`https://ann:secret@es.example`) are taken out of it and used as if configured.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Host {
     url: Url,
-    login: Option<(String, String)>,
+    login: Option<(String, Secret)>,
 }
 
 impl Host {
@@ -24,9 +24,8 @@ impl Host {
     }
 
     /// Returns the name and password that the URL held.
-    pub(crate) fn login(&self) -> Option<(&str, Secret)> {
-        let (user, password) = self.login.as_ref()?;
-        Some((user, Secret::new(password.as_str())))
+    pub(crate) fn login(&self) -> Option<(&str, &Secret)> {
+        self.login.as_ref().map(|(user, password)| (user.as_str(), password))
     }
 
     /// Returns whether it is this machine.
@@ -57,7 +56,8 @@ impl FromStr for Host {
         }
         let user = decode(url.username());
         let password = decode(url.password().unwrap_or_default());
-        let login = (!user.is_empty() || !password.is_empty()).then_some((user, password));
+        let login =
+            (!user.is_empty() || !password.is_empty()).then_some((user, Secret::new(password)));
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return Err(invalid("no host name"));
         }

@@ -168,19 +168,23 @@ impl ElasticSink {
                 Verdict::Stored => self.proven.store(true, Ordering::Relaxed),
                 Verdict::Exists if !self.settings.verify => report.duplicates += 1,
                 Verdict::Exists => {
-                    let Some(event) = events.get(item.index) else { continue };
+                    let Some(event) = events.get(item.index) else {
+                        report.fail(item.index, error());
+                        continue;
+                    };
                     let index = outcome.cause().index;
                     taken.push(Taken {
                         n,
                         index: index.unwrap_or_else(|| self.rules.index.at(event.time)),
                         id: document::id(event, self.rules.id_from)?.into_owned(),
                         document: part.document(n),
+                        is_stamped: document::is_stamped(event, self.rules.format),
                     });
                 }
                 Verdict::Throttled | Verdict::Unavailable => report.hold(item.index, error()),
                 Verdict::Rejected | Verdict::Failed => report.fail(item.index, error()),
                 Verdict::Auth | Verdict::Config => {
-                    self.passing(error())?;
+                    report.hold(item.index, self.passing(error())?);
                 }
             }
         }
@@ -193,8 +197,10 @@ impl ElasticSink {
 
     /// Finds out whether the documents whose ids are taken are repeats.
     async fn compare(&self, part: &Part<'_>, taken: &[Taken<'_>], report: &mut Report) {
-        let found = conflict::look(&self.client, taken).await;
-        for (taken, found) in taken.iter().zip(found) {
+        let mut found = conflict::look(&self.client, taken).await.into_iter();
+        for taken in taken {
+            // There is an answer for each.
+            let found = found.next().unwrap_or(Found::Gone);
             let Some(item) = part.items.get(taken.n) else { continue };
             let collision = |message| {
                 Error::new(ErrorKind::Rejected, message)

@@ -133,3 +133,36 @@ elastic_suite!(daily_in_many_small_requests, |config| {
     config.max_body_events = 2;
     config.gzip = Some(true);
 });
+
+mod fuse {
+    use audit_core::testkit::{
+        World, crash_at_every_call, stop_at_every_call, survive_random_faults,
+    };
+
+    use super::Cluster;
+
+    async fn start() -> World {
+        World::of_sink(Cluster::start(|config| config.max_body_events = 3).await)
+    }
+
+    fn holds(verdict: audit_core::testkit::Verdict) {
+        if let Err(violation) = verdict {
+            panic!("{violation}");
+        }
+    }
+
+    #[tokio::test]
+    async fn d02_d03_nothing_is_lost_or_doubled_by_a_death_at_any_call() {
+        holds(crash_at_every_call(start).await);
+    }
+
+    #[tokio::test]
+    async fn d08_nothing_is_lost_or_doubled_by_a_clean_end_at_any_call() {
+        holds(stop_at_every_call(start).await);
+    }
+
+    #[tokio::test]
+    async fn deaths_and_failures_at_random_are_survived() {
+        holds(survive_random_faults(start, 0..12).await);
+    }
+}

@@ -307,3 +307,25 @@ async fn s10_a_data_stream_takes_each_event_once_in_its_backing_index() {
     fake.lock().store.streams.insert("audit".to_owned(), 2);
     put(&sink(&fake), &events(0..1), 0).await;
 }
+
+#[tokio::test]
+async fn x02_what_the_replaced_program_stored_counts_as_stored() {
+    let fake = Fake::start().await;
+    // It stored the row's message under the row's key, and took the time as the message has it.
+    let stored = r#"{"audit_event":{"date_time":"2023-11-14T22:13:20.000Z","n":1.1},"@timestamp":"2023-11-14T22:13:20.000Z"}"#;
+    let document = ("audit".to_owned(), "42".to_owned(), stored.to_owned());
+    fake.lock().store.documents.push(document);
+    let mut config = config(&fake);
+    config.id_from = audit_sink_elastic::IdFrom::Row;
+    let sink = ElasticSink::new(config).unwrap();
+    let row = |record: &str| {
+        let mut all = events(0..1);
+        all[0].id = EventId::new("audit_logs:42:0123456789abcdef");
+        all[0].raw = audit_core::Raw::parse(record).unwrap();
+        all
+    };
+    let same = r#"{"audit_event": {"n": 1.10, "date_time": "2023-11-14T22:13:20.000Z"}}"#;
+    put(&sink, &row(same), 1).await;
+    let other = sink.write(&row(&same.replace("1.10", "1.2"))).await.unwrap();
+    assert_eq!(failures(&other), [(0, ErrorKind::Rejected)]);
+}
