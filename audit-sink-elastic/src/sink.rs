@@ -161,6 +161,7 @@ impl ElasticSink {
                     continue;
                 }
                 (200..=299, None) => Verdict::Stored,
+                (200..=299, Some(_)) => Verdict::Failed,
                 (status, _) => Verdict::of_item(status, &outcome.cause()),
             };
             let error = || verdict.error(outcome.status, &outcome.cause(), None);
