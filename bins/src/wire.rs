@@ -10,7 +10,7 @@ use crate::config::Section;
 /// Every source that a build may have, by the `type` that names it.
 const SOURCES: &[&str] = &["sql"];
 /// Every sink that a build may have.
-const SINKS: &[&str] = &["file"];
+const SINKS: &[&str] = &["elastic", "file"];
 
 /// A sink, and what the programs have to know about it.
 #[derive(Clone)]
@@ -77,7 +77,19 @@ pub fn sink(section: &Section) -> Result<WiredSink> {
             let sink = Arc::new(sink.map_err(|e| e.with("key", section.key()))?);
             Ok(WiredSink { sink, stdout })
         }
-        kind if SINKS.contains(&kind) => Err(built_without(section, "sink-file")),
+        #[cfg(feature = "sink-elastic")]
+        "elastic" => {
+            let mut config: audit_sink_elastic::ElasticConfig = section.parse()?;
+            let files =
+                [&mut config.ca_file, &mut config.client_cert_file, &mut config.client_key_file];
+            for file in files.into_iter().flatten() {
+                *file = section.dir().join(&file);
+            }
+            let sink = audit_sink_elastic::ElasticSink::new(config);
+            let sink = Arc::new(sink.map_err(|e| e.with("key", section.key()))?);
+            Ok(WiredSink { sink, stdout: false })
+        }
+        kind if SINKS.contains(&kind) => Err(built_without(section, &format!("sink-{kind}"))),
         _ => Err(section.unknown_type(SINKS)),
     }
 }
