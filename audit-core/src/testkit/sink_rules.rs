@@ -133,10 +133,10 @@ pub async fn k05_survives_a_write_that_failed_as_a_whole(h: Harness<'_>) -> Verd
 
 pub async fn k06_gives_each_failure_its_kind(h: Harness<'_>) -> Verdict {
     let (mut all, mut tried) = (Vec::new(), 0);
-    for kind in FAULTS {
+    for (round, kind) in FAULTS.into_iter().enumerate() {
         let step = |v: Violation| v.during(format!("a fault of kind '{kind}'"));
         let sink = h.sink().await;
-        let events = sample_events(all.len(), 4)?;
+        let events = sample_events(round * 10, 4)?;
         if h.fail_items(&[(events[2].id.clone(), kind)]).await {
             tried += 1;
             let written = sink.write(&events).await.or_violation("write").map_err(step)?;
@@ -155,10 +155,9 @@ pub async fn k06_gives_each_failure_its_kind(h: Harness<'_>) -> Verdict {
             }
             all.extend(events.into_iter().enumerate().filter(|(i, _)| again || *i != 2));
         }
-        let next = all.len() + 1000;
         if h.fail_call(kind, When::Before).await {
             tried += 1;
-            let events: Vec<_> = sample_events(next, 2)?;
+            let events: Vec<_> = sample_events(round * 10 + 4, 2)?;
             for error in failed_whole(&sink.write(&events).await).map_err(step)? {
                 of_kind(&error, kind).map_err(step)?;
             }
