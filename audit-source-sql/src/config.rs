@@ -154,6 +154,13 @@ fn parse_url(url: &str) -> Result<Database> {
                     "give `postgres://…`, `mysql://…`, `sqlite:///path/to/file`, or a path",
                 ));
         }
+        // Most likely a mistyped URL, and errors name paths: this one may hold a password.
+        _ if url.split_once('@').is_some_and(|(before, _)| before.contains(':')) => {
+            return Err(Error::new(ErrorKind::Config, "not the URL of a database").with_hint(
+                "give `postgres://user:password@host/database`, `mysql://…`, `sqlite:///path/to/file`, \
+                 or a path",
+            ));
+        }
         _ => url.to_owned(),
     };
     if path.is_empty() || path == ":memory:" {
@@ -248,6 +255,12 @@ mod tests {
         }
         for url in ["mysql://u:p@h/db", "mysqlgis://h/db", "mariadb://h/db"] {
             assert_eq!(parse_url(url).unwrap(), Database::Mysql);
+        }
+        for url in
+            ["postgres:/u:canary@h/db", "postgres:u:canary@h/db", "/etc/mysql//u:canary@h/db"]
+        {
+            let error = parse_url(url).unwrap_err();
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
         }
         let error = parse_url("oracle://u:canary@h/db").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

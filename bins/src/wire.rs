@@ -37,19 +37,7 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
         "sql" => {
             let mut section = section.clone();
             let dir = section.dir().to_owned();
-            let mut mistyped = false;
-            section.rewrite("url", |url| {
-                mistyped = is_mistyped_url(url);
-                absolute_sqlite(url, &dir)
-            });
-            if mistyped {
-                return Err(Error::new(ErrorKind::Config, "not the URL of a database")
-                    .with("key", format!("{}.url", section.key()))
-                    .with_hint(
-                        "write `sqlite:///path/to/file`, `postgres://user:password@host/database` \
-                         or `mysql://user:password@host/database`",
-                    ));
-            }
+            section.rewrite("url", |url| absolute_sqlite(url, &dir));
             let source = audit_source_sql::SqlSource::new(section.parse()?);
             Ok(Box::new(source.map_err(|e| e.with("key", section.key()))?))
         }
@@ -99,20 +87,6 @@ fn built_without(section: &Section, feature: &str) -> Error {
         .with("key", section.key())
         .with("type", section.kind.escape_debug())
         .with_hint(format!("build it with `--features {feature}`"))
-}
-
-/// Returns whether this is meant as a URL with credentials, but would be taken for a path, which
-/// errors and logs name.
-#[cfg(any(
-    feature = "source-sql-sqlite",
-    feature = "source-sql-postgres",
-    feature = "source-sql-mysql"
-))]
-fn is_mistyped_url(url: &str) -> bool {
-    let scheme = url.split_once(':').filter(|(_, rest)| rest.starts_with("//"));
-    let sqlite = url.starts_with("sqlite:") || url.starts_with("sqlite3:");
-    let before_host = url.split_once('@').map(|(before, _)| before);
-    !sqlite && scheme.is_none() && before_host.is_some_and(|before| before.contains(':'))
 }
 
 /// Makes the path in the URL of an SQLite database start from `dir`, where it is relative.
@@ -166,16 +140,6 @@ mod tests {
         ];
         for (url, expected) in cases {
             assert_eq!(absolute_sqlite(url, Path::new("/etc/a%b")), expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn urls_of_servers_are_urls_and_mistyped_ones_are_no_paths() {
-        for url in ["postgres://u:p@h/db", "postgis://h/db", "mysql://u:p@h/db", "mariadb://h/db"] {
-            assert!(!is_mistyped_url(url), "{url}");
-        }
-        for url in ["postgres:/u:p@h/db", "postgres:u:p@h/db", "mysql//u:p@h/db"] {
-            assert!(is_mistyped_url(url), "{url}");
         }
     }
 }
