@@ -1,7 +1,10 @@
+mod ecs;
+
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use self::ecs::Ecs;
 use crate::{AuditEvent, Error, ErrorKind, Result};
 
 /// What a sink writes for an event; chosen by the user, the same for every sink.
@@ -14,17 +17,21 @@ pub enum Format {
     Raw,
     /// The envelope as JSON with the record inside, unchanged, as its last field `raw`.
     Canonical,
+    /// The names of the Elastic Common Schema, with what it has no name for under `audit`, and the
+    /// record inside, unchanged: `audit.record`, or `audit.original` as text if it is no object.
+    Ecs,
 }
 
 impl Format {
     /// Every format, for help texts and completions.
-    pub const ALL: &[Self] = &[Self::Raw, Self::Canonical];
+    pub const ALL: &[Self] = &[Self::Raw, Self::Canonical, Self::Ecs];
 
     /// Returns the name used in configuration and flags.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Canonical => "canonical",
+            Self::Ecs => "ecs",
         }
     }
 
@@ -32,37 +39,51 @@ impl Format {
     ///
     /// Line breaks between the tokens of a raw record become spaces ([`Raw::line`](crate::Raw::line)).
     pub fn append_line(self, event: &AuditEvent, out: &mut Vec<u8>) -> Result<()> {
+        let record = event.raw.line();
         match self {
-            Self::Raw => {
-                out.extend_from_slice(event.raw.line().as_bytes());
-                Ok(())
-            }
+            Self::Raw => out.extend_from_slice(record.as_bytes()),
             Self::Canonical => {
-                let envelope = Envelope {
-                    id: event.id.as_str(),
-                    source: &event.source,
-                    time: event.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-                    action: event.action.is_known().then_some(&event.action),
-                    actor: event.actor.as_ref(),
-                    target: event.target.as_ref(),
-                    outcome: event.outcome,
-                    origin: event.origin.is_known().then_some(&event.origin),
-                    message: event.message.as_deref(),
-                };
-                serde_json::to_writer(&mut *out, &envelope).map_err(|e| {
-                    Error::new(ErrorKind::Unexpected, "cannot write the event as JSON")
-                        .with("id", &event.id)
-                        .because(e)
-                })?;
+                append(event, &Envelope::new(event), out)?;
                 // The payload is spliced in as it is: it was checked when it was made.
                 out.pop();
                 out.extend_from_slice(b",\"raw\":");
-                out.extend_from_slice(event.raw.line().as_bytes());
+                out.extend_from_slice(record.as_bytes());
                 out.push(b'}');
-                Ok(())
+            }
+            Self::Ecs => {
+                append(event, &Ecs::new(event), out)?;
+                // Two objects are open there: `audit`, which is empty perhaps, and the whole.
+                out.truncate(out.len() - 2);
+                if out.last() != Some(&b'{') {
+                    out.push(b',');
+                }
+                // Only objects fit the field that the records of all events share.
+                if record.trim_start().starts_with('{') {
+                    out.extend_from_slice(b"\"record\":");
+                    out.extend_from_slice(record.as_bytes());
+                } else {
+                    out.extend_from_slice(b"\"original\":");
+                    append(event, &record, out)?;
+                }
+                out.extend_from_slice(b"}}");
             }
         }
+        Ok(())
     }
+}
+
+/// Appends a value as JSON.
+fn append(event: &AuditEvent, value: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(out, value).map_err(|e| {
+        Error::new(ErrorKind::Unexpected, "cannot write the event as JSON")
+            .with("id", &event.id)
+            .because(e)
+    })
+}
+
+/// Returns the time of an event as RFC 3339 in UTC, with as many digits of the second as it has.
+fn time(event: &AuditEvent) -> String {
+    event.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
 /// The canonical form without the payload. Its fields and their order are those of [`AuditEvent`].
@@ -84,6 +105,22 @@ struct Envelope<'a> {
     message: Option<&'a str>,
 }
 
+impl<'a> Envelope<'a> {
+    fn new(event: &'a AuditEvent) -> Self {
+        Self {
+            id: event.id.as_str(),
+            source: &event.source,
+            time: time(event),
+            action: event.action.is_known().then_some(&event.action),
+            actor: event.actor.as_ref(),
+            target: event.target.as_ref(),
+            outcome: event.outcome,
+            origin: event.origin.is_known().then_some(&event.origin),
+            message: event.message.as_deref(),
+        }
+    }
+}
+
 impl FromStr for Format {
     type Err = Error;
 
@@ -102,7 +139,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::{EventId, Raw};
+    use crate::{Action, ActionKind, Actor, EventId, Outcome, Raw, Target};
 
     fn event() -> AuditEvent {
         let raw = Raw::parse("{\"b\": 1.10,\r\n \"a\": \"x\\ny\"}").unwrap();
@@ -127,10 +164,57 @@ mod tests {
         assert_eq!(out, serde_json::to_vec(&event).unwrap());
     }
 
+    fn ecs(event: &AuditEvent) -> String {
+        let mut out = Vec::new();
+        Format::Ecs.append_line(event, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn ecs_names_what_it_has_names_for() {
+        let mut event = event();
+        event.action = Action { name: Some("user.update".into()), kind: ActionKind::Update };
+        let text = |text: &str| Some(text.into());
+        event.actor = Some(Actor { id: text("u1"), name: text("Ann"), ..Actor::default() });
+        let (id, kind) = (text("u2"), text("auth.User"));
+        event.target = Some(Target { id, kind, scope: text("org"), ..Target::default() });
+        event.outcome = Outcome::Denied;
+        event.origin.ip = Some("2001:db8::1".parse().unwrap());
+        event.origin.correlation_id = text("c-1");
+        event.message = text("no");
+        let expected = concat!(
+            r#"{"@timestamp":"2022-10-13T12:34:56.789Z","ecs":{"version":"8.17.0"},"#,
+            r#""event":{"id":"t/1","kind":"event","category":["iam"],"type":["change","user"],"#,
+            r#""action":"user.update","outcome":"failure","provider":"db"},"message":"no","#,
+            r#""user":{"id":"u1","name":"Ann","target":{"id":"u2"}},"#,
+            r#""source":{"ip":"2001:db8::1"},"#,
+            r#""related":{"ip":["2001:db8::1"],"user":["u1","Ann","u2"]},"#,
+            r#""audit":{"target":{"id":"u2","type":"auth.User","scope":"org"},"denied":true,"#,
+            r#""correlation_id":"c-1","record":{"b": 1.10,   "a": "x\ny"}}}"#,
+        );
+        assert_eq!(ecs(&event), expected);
+    }
+
+    #[test]
+    fn ecs_of_a_bare_event_is_valid_whatever_the_record() {
+        for (raw, field, value) in [
+            ("{}", "record", serde_json::json!({})),
+            ("[1, 2.50]", "original", "[1, 2.50]".into()),
+            (r#""a\n""#, "original", r#""a\n""#.into()),
+        ] {
+            let mut event = event();
+            event.raw = Raw::parse(raw).unwrap();
+            let document: serde_json::Value = serde_json::from_str(&ecs(&event)).unwrap();
+            assert_eq!(document["audit"][field], value, "{raw}");
+            assert_eq!(document["event"]["type"], serde_json::json!(["info"]));
+            assert!(document.get("user").is_none() && document.get("related").is_none());
+        }
+    }
+
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         assert_eq!("raw".parse::<Format>().unwrap(), Format::Raw);
         let error = "cef".parse::<Format>().unwrap_err();
-        assert_eq!(error.hint(), Some("use one of raw, canonical"));
+        assert_eq!(error.hint(), Some("use one of raw, canonical, ecs"));
     }
 }

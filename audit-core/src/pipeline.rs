@@ -47,6 +47,7 @@ pub struct Pipeline {
     source: Box<dyn Source>,
     outlet: Outlet,
     limit: Limit,
+    max_events: Option<u64>,
     follow: bool,
     dry_run: bool,
     grace: Duration,
@@ -78,6 +79,7 @@ impl Pipeline {
                 clock: Clock::system(),
             },
             limit: Limit::default(),
+            max_events: None,
             follow: false,
             dry_run: false,
             grace: Duration::from_secs(30),
@@ -95,6 +97,14 @@ impl Pipeline {
     #[must_use]
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Ends the run once so many events are in the sink: delivered, or there already. Dead letters do
+    /// not count, so bad records cannot use up what is meant for good ones.
+    #[must_use]
+    pub fn max_events(mut self, max_events: u64) -> Self {
+        self.max_events = Some(max_events);
         self
     }
 
@@ -235,7 +245,7 @@ impl Run<'_> {
         let mut pending: Option<Batch> = None;
         let mut failures = outlet.retry.start();
         let mut opened = self.open(&mut position).await?;
-        while opened && !self.stopping.requested() {
+        while opened && !self.stopping.requested() && self.room(None) > 0 {
             let (read, settling) = self.read_while_settling(pending.take(), &mut position).await;
             match settling? {
                 Settling::Nothing => {}
@@ -251,7 +261,9 @@ impl Run<'_> {
                         break;
                     }
                 }
-                Some(Ok(Read::Idle(_) | Read::End)) | None => break,
+                Some(Ok(Read::Idle(_) | Read::End)) => break,
+                // Put off, or stopped; the head of the loop tells which.
+                None => {}
                 Some(Err(error)) => {
                     opened = self.wait_before_retry(error, &mut failures).await?
                         && self.open(&mut position).await?;
@@ -315,22 +327,28 @@ impl Run<'_> {
     }
 
     /// Tells the source what is saved and reads the next batch, while the last one is written and
-    /// its cursor saved. The read is nothing when a stop was requested.
+    /// its cursor saved. The read is nothing when a stop was requested, or when there is no room for
+    /// more until it is known what became of the last batch.
     async fn read_while_settling(
         &mut self,
         pending: Option<Batch>,
         position: &mut Position,
     ) -> (Option<Result<Read>>, Result<Settling>) {
+        let room = self.room(pending.as_ref());
         let Pipeline { source, outlet, limit, dry_run, grace, .. } = &mut self.pipeline;
         let (outlet, stopping, revision) = (&*outlet, self.stopping, position.revision);
+        let limit = limit.events(limit.max_events.min(room));
         let read = async {
+            if room == 0 {
+                return None;
+            }
             if let Err(error) = tell(source.as_mut(), position, *dry_run, stopping, *grace).await {
                 return Some(Err(error));
             }
             tokio::select! {
                 biased;
                 () = stopping.wait() => None,
-                read = source.read(*limit) => Some(read),
+                read = source.read(limit) => Some(read),
             }
         };
         let settle = async {
@@ -346,6 +364,15 @@ impl Run<'_> {
             }
         };
         tokio::join!(read, settle)
+    }
+
+    /// Returns how many events may be read before [`Pipeline::max_events`] are in the sink, if all in
+    /// the pending batch get there.
+    fn room(&self, pending: Option<&Batch>) -> usize {
+        let Some(max) = self.pipeline.max_events else { return usize::MAX };
+        let there = self.summary.delivered + self.summary.duplicates;
+        let pending = pending.map_or(0, |batch| batch.events.len());
+        usize::try_from(max.saturating_sub(there)).unwrap_or(usize::MAX).saturating_sub(pending)
     }
 
     /// Counts what is settled. The source is told with the next read, or at the end.

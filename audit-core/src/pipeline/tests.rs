@@ -459,3 +459,58 @@ async fn a_save_whose_answer_was_lost_is_not_taken_for_a_rivals() {
     let summary = pipeline.run(pending()).await.unwrap();
     assert_eq!((summary.delivered, summary.batches, summary.retries), (2, 2, 1));
 }
+
+/// Hands out numbered events for ever, as many at a time as asked for.
+struct Counting {
+    log: Log,
+    next: u32,
+}
+
+#[async_trait]
+impl Source for Counting {
+    async fn open(&mut self, _: Option<&Cursor>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn read(&mut self, limit: Limit) -> Result<Read> {
+        self.log.push(format!("read {}", limit.max_events));
+        let first = self.next;
+        self.next += limit.max_events as u32;
+        let ids: Vec<_> = (first..self.next).map(|n| n.to_string()).collect();
+        batch(self.next, &ids.join(" "))
+    }
+
+    async fn committed(&mut self, _: &Cursor) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bounded_run_counts_what_is_in_the_sink_and_not_what_was_tried() {
+    let refused = |n| failing(n, ErrorKind::Rejected);
+    let duplicate = Written { duplicates: 1, failures: vec![] };
+    let bench = Bench::new(vec![
+        refuses(vec![refused(0), refused(1)]),
+        refuses(vec![refused(0)]),
+        Answer::Says(Ok(duplicate)),
+    ]);
+    let source = Box::new(Counting { log: bench.log.clone(), next: 0 });
+    let sink = Arc::clone(&bench.sink) as Arc<dyn Sink>;
+    let summary = Pipeline::new(Bench::stream(), source, sink, Arc::clone(&bench.checkpoint) as _)
+        .dead_letters(Arc::clone(&bench.letters) as _)
+        .limit(Limit::default().events(2))
+        .max_events(3)
+        .follow(true)
+        .run(pending())
+        .await
+        .unwrap();
+    // Two fail; one of the next one's fails; the last ones are read only when that is known.
+    assert_eq!((summary.delivered, summary.duplicates, summary.dead_lettered), (2, 1, 3));
+    assert!(summary.balances() && !summary.interrupted);
+    let reads: Vec<_> = bench.log.lines().into_iter().filter(|l| l.starts_with("read")).collect();
+    assert_eq!(reads, ["read 2", "read 1", "read 2", "read 1"]);
+}
