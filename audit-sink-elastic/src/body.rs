@@ -17,6 +17,7 @@ const MIN_SHARE_BYTES: usize = 512 << 10;
 pub(crate) struct Rules {
     pub(crate) index: IndexName,
     pub(crate) format: Format,
+    pub(crate) stamp: Vec<String>,
     pub(crate) id_from: IdFrom,
     pub(crate) max_bytes: usize,
     pub(crate) max_events: usize,
@@ -28,6 +29,7 @@ impl Rules {
         Self {
             index: settings.index.clone(),
             format: settings.format,
+            stamp: settings.stamp.clone(),
             id_from: settings.id_from,
             max_bytes: settings.max_body_bytes,
             max_events: settings.max_body_events,
@@ -39,7 +41,7 @@ impl Rules {
     fn append(&self, event: &AuditEvent, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         let appended = self.action(event, out).and_then(|()| {
-            document::append(event, self.format, out)?;
+            document::append(event, self.format, &self.stamp, out)?;
             out.push(b'\n');
             Ok(())
         });
@@ -191,6 +193,7 @@ mod tests {
         Rules {
             index: IndexName::parse(index).unwrap(),
             format: Format::Raw,
+            stamp: Vec::new(),
             id_from: IdFrom::Event,
             max_bytes,
             max_events,

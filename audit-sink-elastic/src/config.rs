@@ -48,6 +48,11 @@ pub struct ElasticConfig {
     /// What is written for an event. Default: the record as received.
     #[serde(default)]
     pub format: Format,
+    /// The keys that lead to the record's own time, `["audit_event", "date_time"]`: its text becomes
+    /// `@timestamp` as it stands, if that is a date which the field's default mapping takes. Default:
+    /// none, and `@timestamp` is the event's time, in UTC. A `@timestamp` that is there always stays.
+    #[serde(default)]
+    pub timestamp_from: Vec<String>,
     /// What becomes the document's `_id`. Default: the event's id.
     #[serde(default)]
     pub id_from: IdFrom,
@@ -93,6 +98,7 @@ impl ElasticConfig {
             client_cert_file: None,
             client_key_file: None,
             format: Format::default(),
+            timestamp_from: Vec::new(),
             id_from: IdFrom::default(),
             verify_duplicates: None,
             pipeline: None,
@@ -129,6 +135,7 @@ impl ElasticConfig {
             hosts: hosts.collect::<Result<_>>()?,
             index: IndexName::parse(&self.index)?,
             format: self.format,
+            stamp: if self.format == Format::Raw { self.timestamp_from } else { Vec::new() },
             id_from: self.id_from,
             verify: self.verify_duplicates.unwrap_or(self.pipeline.is_none()),
             pipeline: self.pipeline.filter(|name| !name.is_empty()),
@@ -195,6 +202,7 @@ pub(crate) struct Settings {
     pub(crate) hosts: Vec<(Host, Option<HeaderValue>)>,
     pub(crate) index: IndexName,
     pub(crate) format: Format,
+    pub(crate) stamp: Vec<String>,
     pub(crate) id_from: IdFrom,
     pub(crate) verify: bool,
     pub(crate) pipeline: Option<String>,

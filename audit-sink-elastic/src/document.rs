@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
-use crate::IdFrom;
+use crate::{IdFrom, stamp};
 
 /// The longest `_id` that both products take, in bytes.
 const MAX_ID_BYTES: usize = 512;
@@ -55,19 +55,25 @@ fn row(id: &str) -> &str {
 }
 
 /// Appends the document of an event on one line, without a line end: the format's bytes and, if they
-/// lack it, `@timestamp` as the last field.
+/// lack it, `@timestamp` as the last field: the text of the record's own field that the keys in
+/// `stamp` lead to, else the event's time.
 ///
 /// On an error nothing is appended.
-pub(crate) fn append(event: &AuditEvent, format: Format, out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn append(
+    event: &AuditEvent,
+    format: Format,
+    stamp: &[String],
+    out: &mut Vec<u8>,
+) -> Result<()> {
     let start = out.len();
-    let appended = format.append_line(event, out).and_then(|()| complete(event, start, out));
+    let appended = format.append_line(event, out).and_then(|()| complete(event, stamp, start, out));
     if appended.is_err() {
         out.truncate(start);
     }
     appended
 }
 
-fn complete(event: &AuditEvent, start: usize, out: &mut Vec<u8>) -> Result<()> {
+fn complete(event: &AuditEvent, stamp: &[String], start: usize, out: &mut Vec<u8>) -> Result<()> {
     let blank = |b: &u8| b.is_ascii_whitespace();
     while out.len() > start && out.last().is_some_and(blank) {
         out.pop();
@@ -80,10 +86,18 @@ fn complete(event: &AuditEvent, start: usize, out: &mut Vec<u8>) -> Result<()> {
     if has_timestamp(document) {
         return Ok(());
     }
+    let own = match stamp {
+        [] => None,
+        keys => stamp::find(event.raw.get().as_bytes(), keys),
+    };
     out.pop();
     let empty = out.iter().rev().find(|b| !blank(b)) == Some(&b'{');
     out.extend_from_slice(if empty { b"\"@timestamp\":\"" } else { b",\"@timestamp\":\"" });
-    append_time(event.time, out);
+    match own {
+        // A date holds nothing that JSON would have to escape.
+        Some(text) => out.extend_from_slice(text.as_bytes()),
+        None => append_time(event.time, out),
+    }
     out.extend_from_slice(b"\"}");
     Ok(())
 }
@@ -207,7 +221,7 @@ mod tests {
 
     fn document(raw: &str) -> String {
         let mut out = b"before\n".to_vec();
-        append(&event(raw), Format::Raw, &mut out).unwrap();
+        append(&event(raw), Format::Raw, &[], &mut out).unwrap();
         String::from_utf8(out).unwrap().strip_prefix("before\n").unwrap().to_owned()
     }
 
@@ -244,12 +258,27 @@ mod tests {
     }
 
     #[test]
+    fn a_timestamp_can_be_the_records_own_text() {
+        let keys = ["e".to_owned(), "t".to_owned()];
+        for (raw, stamp) in [
+            (r#"{"e":{"t":"2022-10-13T12:34:56.000+0300"}}"#, "2022-10-13T12:34:56.000+0300"),
+            (r#"{"e":{"t":"soon"}}"#, "2023-11-14T22:13:20.120Z"),
+        ] {
+            let mut out = Vec::new();
+            append(&event(raw), Format::Raw, &keys, &mut out).unwrap();
+            let begin = raw.strip_suffix('}').unwrap();
+            let expected = format!(r#"{begin},"@timestamp":"{stamp}"}}"#);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn what_is_not_an_object_is_refused_unless_wrapped() {
         for raw in ["[1]", "\"a\"", "7", "null", "[{}]"] {
             let mut out = b"kept".to_vec();
-            let error = append(&event(raw), Format::Raw, &mut out).unwrap_err();
+            let error = append(&event(raw), Format::Raw, &[], &mut out).unwrap_err();
             assert_eq!((error.kind(), &out[..]), (ErrorKind::Rejected, &b"kept"[..]));
-            append(&event(raw), Format::Canonical, &mut out).unwrap();
+            append(&event(raw), Format::Canonical, &[], &mut out).unwrap();
         }
     }
 
@@ -329,7 +358,7 @@ mod tests {
             };
             let event = event(&text);
             let mut out = Vec::new();
-            match append(&event, Format::Raw, &mut out) {
+            match append(&event, Format::Raw, &[], &mut out) {
                 Err(_) => prop_assert!(!value.is_object()),
                 Ok(()) => {
                     let line = event.raw.line();

@@ -1,8 +1,10 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use audit_core::{Error, ErrorKind, Result, Secret};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde::{Deserialize, Deserializer};
 
@@ -73,20 +75,7 @@ fn invalid(why: &str) -> Error {
 }
 
 fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let hex = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while let Some(byte) = bytes.get(i) {
-        if let (b'%', Some(high), Some(low)) = (byte, hex(i + 1), hex(i + 2)) {
-            out.push((high * 16 + low) as u8);
-            i += 3;
-        } else {
-            out.push(*byte);
-            i += 1;
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+    percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 impl<'de> Deserialize<'de> for Host {

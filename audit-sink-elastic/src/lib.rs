@@ -13,6 +13,7 @@ mod index;
 mod node;
 mod report;
 mod sink;
+mod stamp;
 mod template;
 mod tls;
 mod verdict;

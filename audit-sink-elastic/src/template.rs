@@ -106,13 +106,14 @@ fn mappings(format: Format, product: &Product) -> Value {
             { "scalars": { "match_mapping_type": "*", "mapping": keyword } },
         ],
     });
+    let object = |names: &[&str]| {
+        let fields = names.iter().map(|name| ((*name).to_owned(), keyword.clone()));
+        json!({ "properties": Value::from(fields.collect::<serde_json::Map<_, _>>()) })
+    };
+    let address = json!({ "type": "ip", "ignore_malformed": true });
     if format == Format::Canonical {
-        let object = |names: &[&str]| {
-            let fields = names.iter().map(|name| ((*name).to_owned(), keyword.clone()));
-            json!({ "properties": Value::from(fields.collect::<serde_json::Map<_, _>>()) })
-        };
         let mut origin = object(&["user_agent", "via", "correlation_id"]);
-        origin["properties"]["ip"] = json!({ "type": "ip", "ignore_malformed": true });
+        origin["properties"]["ip"] = address;
         mappings["properties"] = json!({
             "@timestamp": { "type": "date" },
             "id": keyword,
@@ -125,6 +126,30 @@ fn mappings(format: Format, product: &Product) -> Value {
             "origin": origin,
             "message": { "type": "text" },
             "raw": open,
+        });
+    } else if format == Format::Ecs {
+        let mut user = object(&["id", "name", "email"]);
+        user["properties"]["target"] = object(&["id", "name"]);
+        let mut related = object(&["user"]);
+        related["properties"]["ip"] = address.clone();
+        mappings["properties"] = json!({
+            "@timestamp": { "type": "date" },
+            "ecs": object(&["version"]),
+            "event": object(&["id", "kind", "category", "type", "action", "outcome", "provider"]),
+            "message": { "type": "text" },
+            "user": user,
+            "source": { "properties": { "ip": address } },
+            "user_agent": object(&["original"]),
+            "related": related,
+            "audit": { "properties": {
+                "actor": object(&["type"]),
+                "target": object(&["id", "type", "name", "scope"]),
+                "denied": { "type": "boolean" },
+                "via": keyword,
+                "correlation_id": keyword,
+                "record": open,
+                "original": { "type": "keyword", "index": false, "doc_values": false },
+            } },
         });
     }
     mappings
@@ -165,6 +190,8 @@ mod tests {
             let canonical = mappings(Format::Canonical, &product);
             assert_eq!(canonical["properties"]["raw"]["type"], kind);
             assert_eq!(canonical["properties"]["origin"]["properties"]["ip"]["type"], "ip");
+            let ecs = mappings(Format::Ecs, &product);
+            assert_eq!(ecs["properties"]["audit"]["properties"]["record"]["type"], kind);
         }
     }
 }
