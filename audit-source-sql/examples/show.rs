@@ -14,9 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: show <database> [table]".into());
     };
     let mut config = SqlConfig::new(path);
-    if let Some(table) = args.next() {
-        config.table = table;
-    }
+    config.table = args.next();
     let mut source = SqlSource::new(config)?;
     source.open(None).await?;
     let mut out = io::stdout().lock();

@@ -2,12 +2,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use audit_core::{Error, ErrorKind, Result, Secret};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer};
 
 /// Where the audit table is and what its columns are called.
 ///
-/// Only `url` is needed; every default is that of the widespread `audit_logs` table. As TOML or any
-/// other serde format, durations are written `5s` or `1m 30s`, and unknown names are errors.
+/// Only `url` is needed; every default is that of the widespread `audit_logs` table, or of
+/// django-auditlog's if `layout` says so. As TOML or any other serde format, durations are written
+/// `5s` or `1m 30s`, and unknown names are errors.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -16,9 +18,19 @@ pub struct SqlConfig {
     /// `sqlite:///var/lib/app/db.sqlite3` (absolute), `sqlite://app.db` and `sqlite:app.db`
     /// (relative), or a plain path. A secret, since such URLs may hold passwords.
     pub url: Secret,
-    /// The table, optionally `schema.table`. Default `audit_logs`.
-    #[serde(default = "default_table")]
-    pub table: String,
+    /// The password, in place of the one in the URL. SQLite has none.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Certificates and key, in place of those in the URL's parameters. SQLite has none.
+    #[serde(default)]
+    pub tls: SqlTls,
+    /// What the table looks like. Default [`Layout::AuditTable`].
+    #[serde(default)]
+    pub layout: Layout,
+    /// The table, optionally `schema.table`. Default `audit_logs`, or `auditlog_logentry` of
+    /// [`Layout::DjangoAuditlog`].
+    #[serde(default)]
+    pub table: Option<String>,
     /// The column that identifies a record for people. Default `id`.
     #[serde(default = "default_id")]
     pub id_column: String,
@@ -42,6 +54,22 @@ pub struct SqlConfig {
     /// The field of that object that says when it happened. Default `date_time`.
     #[serde(default = "default_date_time")]
     pub date_time_field: String,
+    /// django-auditlog: the table of the users; empty means none, and every actor is `unknown`.
+    /// Default `auth_user`.
+    #[serde(default = "default_user_table")]
+    pub user_table: String,
+    /// django-auditlog: what a record says as its `origin`. Default empty.
+    #[serde(default)]
+    pub origin: String,
+    /// django-auditlog: what a record says as its `environment`. Default empty.
+    #[serde(default)]
+    pub environment: String,
+    /// django-auditlog: how a record names its operation. Default [`Operation::Words`].
+    #[serde(default)]
+    pub operation: Operation,
+    /// django-auditlog: how a record shows what changed. Default [`Changes::Object`].
+    #[serde(default)]
+    pub changes: Changes,
     /// How long to rest after the table was read to its end. Default 5 s.
     #[serde(default = "default_poll", deserialize_with = "duration")]
     pub poll_interval: Duration,
@@ -59,7 +87,10 @@ impl SqlConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url),
-            table: default_table(),
+            password: None,
+            tls: SqlTls::default(),
+            layout: Layout::default(),
+            table: None,
             id_column: default_id(),
             sent_column: default_sent(),
             message_column: default_message(),
@@ -67,23 +98,36 @@ impl SqlConfig {
             name: None,
             date_time_parent_field: default_parent(),
             date_time_field: default_date_time(),
+            user_table: default_user_table(),
+            origin: String::new(),
+            environment: String::new(),
+            operation: Operation::default(),
+            changes: Changes::default(),
             poll_interval: default_poll(),
             busy_timeout: default_busy(),
             max_event_bytes: default_max_event(),
         }
     }
 
+    /// Returns the table: the configured one, else that of the layout.
+    pub fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or(match self.layout {
+            Layout::AuditTable => "audit_logs",
+            Layout::DjangoAuditlog => "auditlog_logentry",
+        })
+    }
+
     /// Returns the events' source: the configured name, else the table.
     pub(crate) fn source_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.table)
+        self.name.as_deref().unwrap_or_else(|| self.table())
     }
 
     /// Returns what every id of this source begins with: the source's name if it has one of its
     /// own, and the table.
     pub(crate) fn id_prefix(&self) -> String {
-        let table = crate::keys::escape(self.table.as_bytes());
+        let table = crate::keys::escape(self.table().as_bytes());
         match &self.name {
-            Some(name) if *name != self.table => {
+            Some(name) if name != self.table() => {
                 format!("{}:{table}", crate::keys::escape(name.as_bytes()))
             }
             _ => table,
@@ -93,7 +137,7 @@ impl SqlConfig {
     /// Checks what can be wrong without looking at a database, and returns which one it is.
     pub(crate) fn database(&self) -> Result<Database> {
         let names = [
-            ("table", Some(&self.table)),
+            ("table", self.table.as_ref()),
             ("id_column", Some(&self.id_column)),
             ("sent_column", Some(&self.sent_column)),
             ("message_column", Some(&self.message_column)),
@@ -112,6 +156,57 @@ impl SqlConfig {
         }
         parse_url(self.url.expose())
     }
+}
+
+/// Files for TLS with a database server, in PEM format.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct SqlTls {
+    /// The authority that the server's certificate is verified with; then it has to verify, and,
+    /// unless the URL's mode says less, to bear the name of the host.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate.
+    pub cert: Option<PathBuf>,
+    /// The client's key.
+    pub key: Option<PathBuf>,
+}
+
+/// What a table looks like: which columns make a record, and how it says what is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Layout {
+    /// Each row has the whole record as JSON in one column, and a flag in another.
+    #[default]
+    AuditTable,
+    /// The table of django-auditlog: the record is put together from the columns, and the flag is a
+    /// key of `additional_data`.
+    DjangoAuditlog,
+}
+
+/// How a record of django-auditlog names its operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// `create`, `update`, `delete`, `access`.
+    #[default]
+    Words,
+    /// `0`, `1`, `2`, `3`, as text.
+    Codes,
+}
+
+/// How a record of django-auditlog shows what changed, in its field `message`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Changes {
+    /// The JSON value as it is stored, usually an object or null.
+    #[default]
+    Object,
+    /// That JSON as text.
+    Text,
 }
 
 /// A database this crate knows how to speak to.
@@ -138,7 +233,7 @@ fn parse_url(url: &str) -> Result<Database> {
         Some(("sqlite" | "sqlite3", rest)) => {
             let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
             let path = rest.strip_prefix("//").unwrap_or(rest);
-            percent_decode(path)
+            percent_decode_str(path).decode_utf8().map_or_else(|_| path.to_owned(), Into::into)
         }
         Some(("postgres" | "postgresql" | "postgis", rest)) if rest.starts_with("//") => {
             return Ok(Database::Postgres);
@@ -171,30 +266,9 @@ fn parse_url(url: &str) -> Result<Database> {
     Ok(Database::Sqlite(path.into()))
 }
 
-fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let hex = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while let Some(byte) = bytes.get(i) {
-        if let (b'%', Some(high), Some(low)) = (byte, hex(i + 1), hex(i + 2)) {
-            out.push((high * 16 + low) as u8);
-            i += 3;
-        } else {
-            out.push(*byte);
-            i += 1;
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
-}
-
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(serde::de::Error::custom)
-}
-
-fn default_table() -> String {
-    "audit_logs".to_owned()
 }
 
 fn default_id() -> String {
@@ -215,6 +289,10 @@ fn default_parent() -> String {
 
 fn default_date_time() -> String {
     "date_time".to_owned()
+}
+
+fn default_user_table() -> String {
+    "auth_user".to_owned()
 }
 
 fn default_poll() -> Duration {
@@ -278,11 +356,27 @@ mod tests {
         let config: SqlConfig =
             serde_json::from_str(r#"{"url":"a.db","poll_interval":"1m 30s"}"#).unwrap();
         assert_eq!(config.poll_interval, Duration::from_secs(90));
-        assert_eq!(config.table, "audit_logs");
+        assert_eq!(config.table(), "audit_logs");
         assert!(serde_json::from_str::<SqlConfig>(r#"{"url":"a.db","tabel":"x"}"#).is_err());
         let mut config = SqlConfig::new("a.db");
         config.sent_column = String::new();
         assert_eq!(config.database().unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn django_auditlog_has_a_table_and_options_of_its_own() {
+        let config: SqlConfig = serde_json::from_str(
+            r#"{"url":"a.db","layout":"django-auditlog","operation":"codes","changes":"text",
+            "password":"canary","tls":{"ca":"/ca"}}"#,
+        )
+        .unwrap();
+        assert_eq!((config.table(), &*config.user_table), ("auditlog_logentry", "auth_user"));
+        assert_eq!((config.operation, config.changes), (Operation::Codes, Changes::Text));
+        assert!(!format!("{config:?}").contains("canary"));
+        for wrong in [r#""layout":"x""#, r#""tls":{"c":""}"#, r#""changes":"Text""#] {
+            let text = format!(r#"{{"url":"a.db",{wrong}}}"#);
+            assert!(serde_json::from_str::<SqlConfig>(&text).is_err(), "{text}");
+        }
     }
 
     #[test]

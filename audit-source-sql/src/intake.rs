@@ -27,7 +27,7 @@ impl Shape {
     pub(crate) fn new(config: &SqlConfig, id_is_unique: bool) -> Self {
         Self {
             source: config.source_name().into(),
-            table: config.table.clone(),
+            table: config.table().to_owned(),
             id_prefix: config.id_prefix(),
             id_is_unique,
             fields: Fields::new(&config.date_time_parent_field, &config.date_time_field),

@@ -22,5 +22,5 @@ mod source;
 mod sqlite;
 mod time;
 
-pub use config::SqlConfig;
+pub use config::{Changes, Layout, Operation, SqlConfig, SqlTls};
 pub use source::SqlSource;

@@ -11,7 +11,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use self::link::PgLink;
-use crate::config::SqlConfig;
+use crate::config::{SqlConfig, SqlTls};
 use crate::server::ServerClient;
 use crate::server::url::{Parts, bad};
 
@@ -34,7 +34,7 @@ const OTHERS: [&str; 13] = [
 ];
 
 pub(crate) fn client(config: Arc<SqlConfig>) -> Result<ServerClient<PgLink>> {
-    let options = options(config.url.expose())?;
+    let options = options(&config)?;
     let host = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => options.get_host().to_owned(),
@@ -44,10 +44,11 @@ pub(crate) fn client(config: Arc<SqlConfig>) -> Result<ServerClient<PgLink>> {
     Ok(ServerClient::new(config, place))
 }
 
-/// Reads the URL. A certificate authority that is named is one to verify with.
-fn options(url: &str) -> Result<PgConnectOptions> {
+/// Reads the URL, and what stands in place of parts of it. A certificate authority that is named is
+/// one to verify with.
+fn options(config: &SqlConfig) -> Result<PgConnectOptions> {
     let known = [&MODE[..], &ROOT, &OTHERS].concat();
-    let parts = Parts::read(url, &known)?;
+    let parts = Parts::read(config.url.expose(), &known)?;
     let options = PgConnectOptions::from_str(&format!("postgres:{}", parts.rest));
     let mut options = options.map_err(|_| {
         bad().with_hint(
@@ -55,7 +56,20 @@ fn options(url: &str) -> Result<PgConnectOptions> {
              disable, allow, prefer, require, verify-ca or verify-full",
         )
     })?;
-    if parts.has(&ROOT) {
+    if let Some(password) = &config.password {
+        options = options.password(password.expose());
+    }
+    let SqlTls { ca, cert, key } = &config.tls;
+    if let Some(ca) = ca {
+        options = options.ssl_root_cert(ca);
+    }
+    if let Some(cert) = cert {
+        options = options.ssl_client_cert(cert);
+    }
+    if let Some(key) = key {
+        options = options.ssl_client_key(key);
+    }
+    if ca.is_some() || parts.has(&ROOT) {
         match (parts.has(&MODE), options.get_ssl_mode()) {
             (false, _) => options = options.ssl_mode(PgSslMode::VerifyFull),
             (true, PgSslMode::Require) => options = options.ssl_mode(PgSslMode::VerifyCa),
@@ -67,7 +81,7 @@ fn options(url: &str) -> Result<PgConnectOptions> {
 
 #[cfg(test)]
 mod tests {
-    use audit_core::ErrorKind;
+    use audit_core::{ErrorKind, Secret};
 
     use super::*;
 
@@ -81,15 +95,27 @@ mod tests {
             ("?sslrootcert=/ca", "VerifyFull"),
         ] {
             let url = format!("postgresql://u:p@h:1/d{parameters}");
-            let mode = options(&url).unwrap().get_ssl_mode();
+            let mode = options(&SqlConfig::new(&url)).unwrap().get_ssl_mode();
             assert_eq!(format!("{mode:?}"), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn options_of_their_own_stand_in_place_of_the_url() {
+        let mut config = SqlConfig::new("postgres://u:p@h:1/d?sslmode=require&sslrootcert=/a");
+        config.password = Some(Secret::new("canary"));
+        config.tls =
+            SqlTls { ca: Some("/ca".into()), cert: Some("/cert".into()), key: Some("/key".into()) };
+        let found = format!("{:?}", options(&config).unwrap());
+        for part in ["VerifyCa", "\"/ca\"", "\"/cert\"", "\"/key\"", "Some(\"canary\")"] {
+            assert!(found.contains(part), "{part}: {found}");
         }
     }
 
     #[test]
     fn what_is_wrong_in_a_url_is_said_without_it() {
         for url in ["postgres://u:canary@h:port/d", "postgres://u:canary@h/d?sslmode=canary"] {
-            let error = options(url).unwrap_err();
+            let error = options(&SqlConfig::new(url)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             let text = format!("{error} {error:?} {:?}", error.hint());
             assert!(!text.contains("canary"), "{text}");

@@ -83,7 +83,7 @@ fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box<dyn Client
         other => {
             let (name, feature) = other.names();
             Err(Error::new(ErrorKind::Config, format!("this program was built without {name}"))
-                .with("table", &config.table)
+                .with("table", config.table())
                 .with_hint(format!("build it with the feature `{feature}`")))
         }
     }
@@ -112,7 +112,7 @@ impl Source for SqlSource {
             if found.position.sum != position.sum {
                 // Changed, deleted or renumbered since: what is unsent among them comes (again).
                 tracing::info!(
-                    table = %self.config.table,
+                    table = self.config.table(),
                     "rows last handed out have changed; those not marked are handed out again",
                 );
                 found = Handed::default();
@@ -184,7 +184,7 @@ impl Source for SqlSource {
         };
         let due: Vec<_> = state.outstanding.range(..=last).cloned().collect();
         let changed = self.client.mark(due).await?;
-        let table = self.config.table.clone();
+        let table = self.config.table().to_owned();
         let state = self.state()?;
         state.outstanding.drain(..=last);
         state.position = Position::default();

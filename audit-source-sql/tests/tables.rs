@@ -125,7 +125,7 @@ async fn hostile_names_are_only_names() {
     ));
     db.execute(&format!("INSERT INTO \"{quoted}\" VALUES ('k', 0, '{{}}', '2024-05-06')"), []);
     let mut source = source(&db, |config| {
-        config.table = table.to_owned();
+        config.table = Some(table.to_owned());
         config.id_column = "i'd]".to_owned();
         config.sent_column = "select".to_owned();
         config.message_column = "a \"b\"".to_owned();
@@ -147,22 +147,22 @@ async fn schema_and_table_may_be_given_together() {
         .execute_batch("CREATE TABLE \"a.b\" (id INTEGER PRIMARY KEY, is_sent, message)")
         .unwrap();
     for name in ["main.audit_logs", "a.b", "main.a.b", "AUDIT_LOGS"] {
-        source(&db, |config| config.table = name.to_owned()).check().await.unwrap();
+        source(&db, |config| config.table = Some(name.to_owned())).check().await.unwrap();
     }
-    refused(&db, |config| config.table = "other.audit_logs".to_owned()).await;
+    refused(&db, |config| config.table = Some("other.audit_logs".to_owned())).await;
 }
 
 #[tokio::test]
 async fn what_is_missing_is_named_with_a_way_out() {
     let db = Db::new(CLASSIC);
-    let (_, text) = refused(&db, |config| config.table = "audit_log".to_owned()).await;
+    let (_, text) = refused(&db, |config| config.table = Some("audit_log".to_owned())).await;
     assert!(text.contains("no such table") && text.contains("`audit_logs`"), "{text}");
     let (_, text) = refused(&db, |config| config.sent_column = "sent".to_owned()).await;
     assert!(text.contains("sent_column") && text.contains("`is_sent`"), "{text}");
     let (_, text) = refused(&db, |config| config.created_at_column = Some("at".to_owned())).await;
     assert!(text.contains("created_at"), "{text}");
     db.app.execute_batch("CREATE VIEW v AS SELECT * FROM audit_logs").unwrap();
-    let (_, text) = refused(&db, |config| config.table = "v".to_owned()).await;
+    let (_, text) = refused(&db, |config| config.table = Some("v".to_owned())).await;
     assert!(text.contains("view"), "{text}");
     db.app
         .execute_batch(
@@ -170,8 +170,8 @@ async fn what_is_missing_is_named_with_a_way_out() {
          CREATE TABLE made (id INTEGER PRIMARY KEY, x, is_sent AS (x), message)",
         )
         .unwrap();
-    refused(&db, |config| config.table = "pair".to_owned()).await;
-    refused(&db, |config| config.table = "made".to_owned()).await;
+    refused(&db, |config| config.table = Some("pair".to_owned())).await;
+    refused(&db, |config| config.table = Some("made".to_owned())).await;
     let empty = Db::new("");
     let (_, text) = refused(&empty, |_| ()).await;
     assert!(text.contains("no tables"), "{text}");

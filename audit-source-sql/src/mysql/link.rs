@@ -24,7 +24,7 @@ impl Link for MySqlLink {
     const KEYS: usize = 1000;
 
     async fn open(config: &SqlConfig) -> Result<Self> {
-        let options = super::options(config.url.expose())?;
+        let options = super::options(config)?;
         let mut conn = options.connect().await.map_err(fault)?;
         let wait = config.busy_timeout.as_secs_f64().ceil().clamp(1.0, 1e6) as u32;
         let waits = format!(

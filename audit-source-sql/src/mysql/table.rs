@@ -33,7 +33,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) async fn find(conn: &mut MySqlConnection, config: &SqlConfig) -> Result<Self> {
-        let (schema, name) = find_table(conn, &config.table).await?;
+        let (schema, name) = find_table(conn, config.table()).await?;
         let columns = columns(conn, &schema, &name).await?;
         let roles = Roles::find(&columns, config)?;
         let table = format!("{}.{}", quote(&schema), quote(&name));
@@ -49,7 +49,7 @@ impl Table {
         };
         let Some((kind, key_shown)) = kind(roles.key) else {
             return Err(Error::new(ErrorKind::Config, "no key can be of this type")
-                .with("table", &config.table)
+                .with("table", config.table())
                 .with("column", &roles.key.name)
                 .with("type", &roles.key.full_kind)
                 .with_hint("keys are whole numbers, texts, binary strings and UUIDs"));
@@ -90,7 +90,7 @@ impl Table {
             sqlx::raw_sql(explain)
                 .fetch_all(&mut *conn)
                 .await
-                .map_err(|e| fault(e).with("table", &config.table))?;
+                .map_err(|e| fault(e).with("table", config.table()))?;
         }
         Ok(Self {
             id_is_unique: roles.id_is_unique(),

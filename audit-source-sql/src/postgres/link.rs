@@ -28,7 +28,7 @@ impl Link for PgLink {
     const KEYS: usize = 5000;
 
     async fn open(config: &SqlConfig) -> Result<Self> {
-        let options = super::options(config.url.expose())?;
+        let options = super::options(config)?;
         let mut conn = options.connect().await.map_err(fault)?;
         let wait = config.busy_timeout.as_millis().clamp(1, i32::MAX as u128);
         execute(&mut conn, format!("SET lock_timeout = {wait}")).await?;

@@ -22,7 +22,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) async fn find(conn: &mut PgConnection, config: &SqlConfig) -> Result<Self> {
-        let (oid, table) = find_table(conn, &config.table).await?;
+        let (oid, table) = find_table(conn, config.table()).await?;
         let columns = columns(conn, oid).await?;
         let roles = Roles::find(&columns, config)?;
         let sent = format!("t.{}", quote(&roles.sent.name));
@@ -74,7 +74,7 @@ impl Table {
             query(explain)
                 .fetch_all(&mut *conn)
                 .await
-                .map_err(|e| fault(e).with("table", &config.table))?;
+                .map_err(|e| fault(e).with("table", config.table()))?;
         }
         Ok(found)
     }

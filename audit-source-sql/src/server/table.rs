@@ -36,7 +36,7 @@ impl<'a> Roles<'a> {
         let need = |option: &'static str, wanted: &str| {
             find(wanted).ok_or_else(|| {
                 Error::new(ErrorKind::Config, "the table has no such column")
-                    .with("table", &config.table)
+                    .with("table", config.table())
                     .with("column", wanted)
                     .with_hint(format!(
                         "set `{option}` to one of its columns: {}",
@@ -51,7 +51,7 @@ impl<'a> Roles<'a> {
             .or_else(|| columns.iter().filter(is_key).max_by_key(|column| column.unique))
             .ok_or_else(|| {
                 Error::new(ErrorKind::Config, "no column of the table names each row")
-                    .with("table", &config.table)
+                    .with("table", config.table())
                     .with_hint(
                         "a primary key of one column is needed, or a column that is UNIQUE and \
                          NOT NULL: make the id the primary key or, if ids repeat, add a column \
@@ -82,7 +82,7 @@ impl<'a> Roles<'a> {
 /// Says that the flag's type holds no flag.
 pub(crate) fn no_flag(config: &SqlConfig, column: &Column) -> Error {
     Error::new(ErrorKind::Config, "the flag is neither a boolean nor a whole number")
-        .with("table", &config.table)
+        .with("table", config.table())
         .with("column", &column.name)
         .with("type", &column.full_kind)
 }

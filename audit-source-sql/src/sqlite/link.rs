@@ -52,7 +52,7 @@ impl Link {
         let table = Table::find(&conn, config)?;
         // Preparing finds what cannot be marked or read, without doing it.
         for statement in table.statements() {
-            conn.prepare(statement).map_err(|e| sqlite(e).with("table", &config.table))?;
+            conn.prepare(statement).map_err(|e| sqlite(e).with("table", config.table()))?;
         }
         Ok(Self { conn, file: File { path: path.to_owned(), identity }, table })
     }

@@ -36,13 +36,13 @@ struct Column {
 impl Table {
     /// Finds table and columns, under the names they really have.
     pub(super) fn find(conn: &Connection, config: &SqlConfig) -> Result<Self> {
-        let (schema, name, without_rowid) = find_table(conn, &config.table)?;
+        let (schema, name, without_rowid) = find_table(conn, config.table())?;
         let columns = columns(conn, &schema, &name)?;
         let find = |wanted: &str| columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted));
         let need = |option: &'static str, wanted: &str| {
             find(wanted).map(|column| column.name.as_str()).ok_or_else(|| {
                 Error::new(ErrorKind::Config, "the table has no such column")
-                    .with("table", &config.table)
+                    .with("table", config.table())
                     .with("column", wanted)
                     .with_hint(format!(
                         "set `{option}` to one of its columns: {}",
@@ -192,7 +192,7 @@ fn find_key<'a>(
     let mut primary = columns.iter().filter(|column| column.primary > 0);
     let single = primary.next().filter(|_| primary.next().is_none());
     let refuse = |what: &str, hint: &str| {
-        Err(Error::new(ErrorKind::Config, what).with("table", &config.table).with_hint(hint))
+        Err(Error::new(ErrorKind::Config, what).with("table", config.table()).with_hint(hint))
     };
     let of_column = |column: &'a Column| {
         Ok(TableKey { expression: quote(&column.name), column: Some(column.name.as_str()) })

@@ -121,7 +121,7 @@ impl Db {
 
     pub(crate) fn config(&self) -> SqlConfig {
         let mut config = SqlConfig::new(&self.url);
-        config.table = self.table.clone();
+        config.table = Some(self.table.clone());
         config.poll_interval = Duration::from_millis(1);
         config
     }

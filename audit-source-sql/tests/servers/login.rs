@@ -35,7 +35,7 @@ async fn a_wrong_login_is_told_from_a_wrong_name() {
         let (start, _) = db.url.rsplit_once('/').unwrap();
         let (error, text) = refused(&db, with_url(format!("{start}/nowhere"))).await;
         assert_eq!(error.kind(), ErrorKind::Config, "{text}");
-        let (error, text) = refused(&db, |c| c.table.push('x')).await;
+        let (error, text) = refused(&db, |c| c.table = Some(format!("{}x", c.table()))).await;
         assert_eq!(error.kind(), ErrorKind::Config, "{text}");
         assert!(text.contains("no such table") && text.contains(&db.table), "{text}");
         let (error, text) = refused(&db, |c| c.sent_column = "sent".to_owned()).await;

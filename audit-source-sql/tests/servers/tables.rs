@@ -182,7 +182,7 @@ async fn flags_and_names_of_every_kind() {
             db.run(&format!("INSERT INTO {{t}} VALUES ({id}, NULL, '{{}}', {flag})")).await;
         }
         let mut config = db.config();
-        config.table = config.table.to_uppercase();
+        config.table = Some(config.table().to_uppercase());
         config.sent_column = "a\"b`c".to_owned();
         let mut source = SqlSource::new(config.clone()).unwrap();
         source.check().await.unwrap();
@@ -195,7 +195,7 @@ async fn flags_and_names_of_every_kind() {
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         db.run("CREATE VIEW {t}_v AS SELECT * FROM {t}").await;
         let mut config = db.config();
-        config.table.push_str("_v");
+        config.table = Some(format!("{}_v", db.table));
         let error = SqlSource::new(config).unwrap().check().await.unwrap_err();
         assert!(error.to_string().contains("view"), "{error}");
         db.run("DROP VIEW {t}_v").await;
