@@ -1,0 +1,201 @@
+use std::time::Duration;
+
+use audit_core::{Error, ErrorKind, Format, Result};
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use crate::config::{CreateTopic, KafkaConfig, Key, Timestamp, TransactionConfig};
+use crate::properties::Properties;
+use crate::tls::TlsFiles;
+
+/// A configuration that was found to make sense.
+pub(crate) struct Settings {
+    pub(crate) topic: String,
+    pub(crate) key: Key,
+    pub(crate) format: Format,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) create_topic: Option<CreateTopic>,
+    pub(crate) delivery_timeout: Duration,
+    pub(crate) transaction: Option<TransactionConfig>,
+    pub(crate) tls: TlsFiles,
+    pub(crate) brokers: String,
+    properties: Properties,
+}
+
+impl Settings {
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the option.
+    pub(crate) fn parse(config: KafkaConfig) -> Result<Self> {
+        let brokers = brokers(&config.brokers)?;
+        topic_name(&config.topic, "topic")?;
+        if let Some(transaction) = &config.transaction {
+            topic_name(&transaction.checkpoint_topic, "transaction.checkpoint_topic")?;
+            if transaction.checkpoint_topic == config.topic {
+                return Err(bad("transaction.checkpoint_topic", "must not be the events' topic"));
+            }
+            at_least(transaction.timeout, Duration::from_secs(1), "transaction.timeout")?;
+        }
+        at_least(config.delivery_timeout, Duration::from_secs(1), "delivery_timeout")?;
+        if !(1..=5).contains(&config.max_in_flight) {
+            return Err(bad("max_in_flight", "must be 1 to 5, or order would be lost"));
+        }
+        if !(1000..=1_000_000_000).contains(&config.max_record_bytes) {
+            return Err(bad("max_record_bytes", "must be 1000 to 1,000,000,000"));
+        }
+        if config.max_buffer_bytes < 1024 {
+            return Err(bad("max_buffer_bytes", "must be at least 1024"));
+        }
+        if let Some(create) = &config.create_topic {
+            if create.partitions == 0 {
+                return Err(bad("create_topic.partitions", "must be at least 1"));
+            }
+            if create.replication == Some(0) {
+                return Err(bad("create_topic.replication", "must be at least 1"));
+            }
+        }
+        let tls = TlsFiles::of(config.tls.as_ref())?;
+        let properties = Properties::of(&config, &brokers)?;
+        Ok(Self {
+            topic: config.topic,
+            key: config.key,
+            format: config.format,
+            timestamp: config.timestamp,
+            create_topic: config.create_topic,
+            delivery_timeout: config.delivery_timeout,
+            transaction: config.transaction,
+            tls,
+            brokers,
+            properties,
+        })
+    }
+
+    /// Returns the properties of a producer; with `transactional_id` of a transactional one.
+    pub(crate) fn producer(&self, transactional_id: Option<&str>) -> ClientConfig {
+        let mut config = self.properties.producer();
+        if let (Some(id), Some(transaction)) = (transactional_id, &self.transaction) {
+            config.set("transactional.id", id);
+            config.set("transaction.timeout.ms", millis(transaction.timeout));
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+
+    /// Returns the properties of a client that looks at topics, or reads.
+    pub(crate) fn reader(&self) -> ClientConfig {
+        let mut config = self.properties.connection();
+        config.set_log_level(RDKafkaLogLevel::Error);
+        config
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> String {
+    // Longer than the client library can take is as long as it can.
+    duration.as_millis().min(i32::MAX as u128).to_string()
+}
+
+fn at_least(value: Duration, least: Duration, option: &'static str) -> Result<()> {
+    if value < least {
+        let why = format!("must be at least {}", humantime::format_duration(least));
+        return Err(bad(option, why));
+    }
+    Ok(())
+}
+
+fn brokers(given: &[String]) -> Result<String> {
+    let all = given.iter().flat_map(|text| text.split(','));
+    let all: Vec<_> = all.map(str::trim).filter(|broker| !broker.is_empty()).collect();
+    if all.is_empty() {
+        return Err(bad("brokers", "no broker is given"));
+    }
+    for broker in &all {
+        if broker.contains("://") || broker.contains(char::is_whitespace) || broker.contains('@') {
+            return Err(bad("brokers", "a broker is written `host:port`"));
+        }
+    }
+    Ok(all.join(","))
+}
+
+/// Holds a topic's name against Kafka's own rules.
+fn topic_name(name: &str, option: &'static str) -> Result<()> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let valid = (1..=249).contains(&name.len()) && name.chars().all(legal);
+    if !valid || matches!(name, "." | "..") {
+        return Err(bad(option, "not a topic's name")
+            .with("name", name.escape_debug())
+            .with_hint("use 1 to 249 letters, digits, dots, underscores or hyphens"));
+    }
+    Ok(())
+}
+
+pub(crate) fn bad(option: &'static str, why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, why).with("option", option)
+}
+
+#[cfg(test)]
+mod tests {
+    use audit_core::Secret;
+
+    use super::*;
+    use crate::config::{Mechanism, SaslConfig, TlsConfig};
+
+    fn error(change: impl FnOnce(&mut KafkaConfig)) -> Error {
+        let mut config = KafkaConfig::new("k1:9092", "audit");
+        change(&mut config);
+        let error = Settings::parse(config).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        error
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_and_named() {
+        assert_eq!(
+            error(|c| c.brokers.clear()).to_string(),
+            "no broker is given (option: brokers)"
+        );
+        error(|c| c.brokers = vec![" , ".to_owned()]);
+        error(|c| c.brokers = vec!["https://k1:9092".to_owned()]);
+        error(|c| c.topic = "no topic".to_owned());
+        error(|c| c.topic = "x".repeat(250));
+        error(|c| c.topic = "..".to_owned());
+        error(|c| c.max_in_flight = 6);
+        error(|c| c.max_in_flight = 0);
+        error(|c| c.max_record_bytes = 10);
+        error(|c| c.max_buffer_bytes = 0);
+        error(|c| c.delivery_timeout = Duration::from_millis(10));
+        error(|c| c.create_topic = Some(CreateTopic::new(0)));
+        error(|c| c.transaction = Some(TransactionConfig::new("audit")));
+    }
+
+    #[test]
+    fn the_security_protocol_follows_from_what_is_configured() {
+        let protocol = |tls: bool, sasl: bool| {
+            let mut config = KafkaConfig::new("a:1, b:2,", "audit");
+            config.tls = tls.then(TlsConfig::default);
+            config.sasl =
+                sasl.then(|| SaslConfig::new(Mechanism::ScramSha512, "u", Secret::new("p")));
+            let settings = Settings::parse(config).unwrap();
+            let producer = settings.producer(None);
+            assert_eq!(producer.get("bootstrap.servers"), Some("a:1,b:2"));
+            assert_eq!(
+                settings.reader().get("security.protocol"),
+                producer.get("security.protocol")
+            );
+            producer.get("security.protocol").unwrap().to_owned()
+        };
+        assert_eq!(protocol(false, false), "plaintext");
+        assert_eq!(protocol(true, false), "ssl");
+        assert_eq!(protocol(false, true), "sasl_plaintext");
+        assert_eq!(protocol(true, true), "sasl_ssl");
+    }
+
+    #[test]
+    fn a_producer_never_gives_up_what_safety_rests_on() {
+        let mut config = KafkaConfig::new("k1:9092", "audit");
+        config.transaction = Some(TransactionConfig::new("checkpoints"));
+        let producer = Settings::parse(config).unwrap().producer(Some("orders"));
+        assert_eq!(producer.get("enable.idempotence"), Some("true"));
+        assert_eq!(producer.get("acks"), Some("all"));
+        assert_eq!(producer.get("transactional.id"), Some("orders"));
+        assert_eq!(producer.get("transaction.timeout.ms"), Some("60000"));
+    }
+}
