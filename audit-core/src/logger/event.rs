@@ -33,8 +33,9 @@ impl AuditRecord {
             ip: self.user().and_then(|user| user.ip.trim().parse().ok()),
             user_agent: self
                 .http_request()
-                .map(|request| request.user_agent.clone())
-                .filter(|agent| !agent.is_empty()),
+                .map(|request| &*request.user_agent)
+                .filter(|agent| !agent.is_empty())
+                .map(Into::into),
             via: self.application().map(Into::into),
             correlation_id: self.correlation_id().map(Into::into),
         };

@@ -1,10 +1,13 @@
 use std::fmt;
 use std::io::{self, Write};
+use std::mem;
 
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
+
+use super::text::{append_units, is_plain, write_fragment};
 
 /// Appends a value as JSON the way Python's `json.dumps` writes it: `, ` and `: ` between tokens,
 /// ASCII only, one line. On failure `out` is as it was.
@@ -21,31 +24,57 @@ pub(super) fn append<T: Serialize + ?Sized>(
 }
 
 /// A value that was given as any [`Serialize`], kept as its JSON text.
-#[derive(Clone)]
-pub(super) struct Json(Box<RawValue>);
+#[derive(Clone, PartialEq)]
+pub(super) struct Json(String);
+
+impl Default for Json {
+    fn default() -> Self {
+        Self("null".to_owned())
+    }
+}
 
 impl Json {
     pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        let mut text = Vec::new();
-        append(&mut text, value)?;
-        let text = String::from_utf8(text).map_err(serde::ser::Error::custom)?;
-        RawValue::from_string(text).map(Self)
+        let mut json = Self(String::new());
+        json.set(value)?;
+        Ok(json)
+    }
+
+    /// Takes a new value, in the memory of the old one. After a failure it is null.
+    pub(super) fn set<T: Serialize + ?Sized>(&mut self, value: &T) -> serde_json::Result<()> {
+        let mut text = mem::take(&mut self.0).into_bytes();
+        text.clear();
+        let result = append(&mut text, value);
+        match String::from_utf8(text) {
+            Ok(text) if result.is_ok() => self.0 = text,
+            _ => self.0.push_str("null"),
+        }
+        result
+    }
+
+    /// Copies text that is known to be JSON in Python's form.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Takes text that is known to be JSON in Python's form.
+    pub(super) fn set_text(&mut self, text: String) {
+        self.0 = text;
     }
 
     pub(super) fn get(&self) -> &str {
-        self.0.get()
+        &self.0
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 }
 
 impl Serialize for Json {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl PartialEq for Json {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
+        let value: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
     }
 }
 
@@ -71,14 +100,7 @@ impl Formatter for Python {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let bytes = fragment.as_bytes();
-        let mut done = 0;
-        for (at, c) in fragment.char_indices().filter(|(_, c)| !is_plain(*c)) {
-            writer.write_all(&bytes[done..at])?;
-            escape(writer, c)?;
-            done = at + c.len_utf8();
-        }
-        writer.write_all(&bytes[done..])
+        write_fragment(writer, fragment)
     }
 
     /// Text that is JSON already keeps its numbers, its escapes and the order of its keys; space
@@ -131,12 +153,10 @@ fn separate<W: ?Sized + Write>(writer: &mut W, first: bool) -> io::Result<()> {
     if first { Ok(()) } else { writer.write_all(b", ") }
 }
 
-fn is_plain(c: char) -> bool {
-    (' '..='~').contains(&c)
-}
-
 fn escape<W: ?Sized + Write>(writer: &mut W, c: char) -> io::Result<()> {
-    c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))
+    let mut units = Vec::new();
+    append_units(&mut units, c);
+    writer.write_all(&units)
 }
 
 /// Python and Rust agree on the digits and on where exponents begin, but not on how they look:

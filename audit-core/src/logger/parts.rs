@@ -42,32 +42,32 @@ impl fmt::Display for Level {
 }
 
 /// The request that led to the action.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// The method as given: `GET`.
-    pub method: Box<str>,
+    pub method: String,
     /// The absolute URL.
-    pub url: Box<str>,
+    pub url: String,
     /// The client's program; empty when unknown.
-    pub user_agent: Box<str>,
+    pub user_agent: String,
 }
 
 impl HttpRequest {
     /// Creates a request by an unknown client program.
-    pub fn new(method: impl Into<Box<str>>, url: impl Into<Box<str>>) -> Self {
-        Self { method: method.into(), url: url.into(), user_agent: Box::default() }
+    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
+        Self { method: method.into(), url: url.into(), user_agent: String::new() }
     }
 
     /// Sets the client's program.
     #[must_use]
-    pub fn user_agent(mut self, user_agent: impl Into<Box<str>>) -> Self {
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
         self
     }
 }
 
-impl<M: Into<Box<str>>, U: Into<Box<str>>> From<(M, U)> for HttpRequest {
+impl<M: Into<String>, U: Into<String>> From<(M, U)> for HttpRequest {
     fn from((method, url): (M, U)) -> Self {
         Self::new(method, url)
     }
@@ -81,32 +81,35 @@ impl fmt::Debug for HttpRequest {
 }
 
 /// The answer that was given.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HttpResponse {
     /// The status code: 200.
     pub status_code: u16,
     /// The reason phrase: `OK`.
-    pub reason: Box<str>,
+    pub reason: String,
     /// Names and values in order, each name once; none when they were not given.
     #[serde(serialize_with = "as_object")]
-    pub headers: Option<Vec<(Box<str>, Box<str>)>>,
+    pub headers: Option<Vec<(String, String)>>,
 }
 
 impl HttpResponse {
     /// Creates a response whose headers are not known.
-    pub fn new(status_code: u16, reason: impl Into<Box<str>>) -> Self {
+    pub fn new(status_code: u16, reason: impl Into<String>) -> Self {
         Self { status_code, reason: reason.into(), headers: None }
     }
 
     /// Adds a header. A name given before, in whatever case, keeps its place and gets `, ` and the
     /// value appended.
     #[must_use]
-    pub fn header(mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) -> Self {
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let (name, value) = (name.into(), value.into());
         let headers = self.headers.get_or_insert_default();
         match headers.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(&name)) {
-            Some((_, before)) => *before = format!("{before}, {value}").into(),
+            Some((_, before)) => {
+                before.push_str(", ");
+                before.push_str(&value);
+            }
             None => headers.push((name, value)),
         }
         self
@@ -117,15 +120,15 @@ impl HttpResponse {
     #[must_use]
     pub fn headers<N, V>(mut self, headers: impl IntoIterator<Item = (N, V)>) -> Self
     where
-        N: Into<Box<str>>,
-        V: Into<Box<str>>,
+        N: Into<String>,
+        V: Into<String>,
     {
         self.headers.get_or_insert_default();
         headers.into_iter().fold(self, |response, (name, value)| response.header(name, value))
     }
 }
 
-impl<R: Into<Box<str>>> From<(u16, R)> for HttpResponse {
+impl<R: Into<String>> From<(u16, R)> for HttpResponse {
     fn from((status_code, reason): (u16, R)) -> Self {
         Self::new(status_code, reason)
     }
@@ -142,7 +145,7 @@ impl fmt::Debug for HttpResponse {
 }
 
 fn as_object<S: serde::Serializer>(
-    headers: &Option<Vec<(Box<str>, Box<str>)>>,
+    headers: &Option<Vec<(String, String)>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match headers {
@@ -152,48 +155,42 @@ fn as_object<S: serde::Serializer>(
 }
 
 /// Who it was, as the application knows them.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct User {
     /// Whether their identity was proved.
     pub authenticated: bool,
     /// Their e-mail address; empty when unknown.
-    pub email: Box<str>,
+    pub email: String,
     /// The roles or groups they have; none when that is not known.
-    pub roles: Option<Vec<Box<str>>>,
+    pub roles: Option<Vec<String>>,
     /// The address they came from, as the application took it from the request; may be anything.
-    pub ip: Box<str>,
+    pub ip: String,
     /// What proved their identity.
     pub provider: Provider,
 }
 
 impl User {
     /// Creates a user whose identity was proved.
-    pub fn authenticated(email: impl Into<Box<str>>) -> Self {
+    pub fn authenticated(email: impl Into<String>) -> Self {
         Self { authenticated: true, email: email.into(), ..Self::anonymous() }
     }
 
     /// Creates a user about whom nothing is known.
     pub fn anonymous() -> Self {
-        Self {
-            authenticated: false,
-            email: Box::default(),
-            roles: None,
-            ip: Box::default(),
-            provider: Provider::default(),
-        }
+        Self::default()
     }
 
     /// Sets the roles.
     #[must_use]
-    pub fn roles<R: Into<Box<str>>>(mut self, roles: impl IntoIterator<Item = R>) -> Self {
+    pub fn roles<R: Into<String>>(mut self, roles: impl IntoIterator<Item = R>) -> Self {
         self.roles = Some(roles.into_iter().map(Into::into).collect());
         self
     }
 
     /// Sets the address they came from.
     #[must_use]
-    pub fn ip(mut self, ip: impl Into<Box<str>>) -> Self {
+    pub fn ip(mut self, ip: impl Into<String>) -> Self {
         self.ip = ip.into();
         self
     }
@@ -217,20 +214,20 @@ impl fmt::Debug for User {
 #[non_exhaustive]
 pub struct Provider {
     /// Its name, often a class path: `django.contrib.auth.backends.ModelBackend`.
-    pub name: Box<str>,
+    pub name: String,
     /// The realm within it (Keycloak has such); empty when there is none.
-    pub realm: Box<str>,
+    pub realm: String,
 }
 
 impl Provider {
     /// Creates a provider without realms.
-    pub fn new(name: impl Into<Box<str>>) -> Self {
-        Self { name: name.into(), realm: Box::default() }
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), realm: String::new() }
     }
 
     /// Sets the realm.
     #[must_use]
-    pub fn realm(mut self, realm: impl Into<Box<str>>) -> Self {
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
         self
     }
@@ -248,19 +245,19 @@ impl From<String> for Provider {
     }
 }
 
-impl<N: Into<Box<str>>, R: Into<Box<str>>> From<(N, R)> for Provider {
+impl<N: Into<String>, R: Into<String>> From<(N, R)> for Provider {
     fn from((name, realm): (N, R)) -> Self {
         Self::new(name).realm(realm)
     }
 }
 
 /// What was searched for or selected: the kind of object, and the conditions.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Filter {
     /// The kind of object: `Book`.
-    pub object: Box<str>,
-    kwargs: Json,
+    pub object: String,
+    pub(super) kwargs: Json,
 }
 
 impl Filter {
@@ -268,7 +265,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidData`] when the conditions cannot be written as JSON.
-    pub fn new(object: impl Into<Box<str>>, kwargs: impl Serialize) -> Result<Self> {
+    pub fn new(object: impl Into<String>, kwargs: impl Serialize) -> Result<Self> {
         let kwargs = Json::of(&kwargs).map_err(|e| {
             Error::new(ErrorKind::InvalidData, "cannot be written as JSON")
                 .with("part", "filter")

@@ -1,51 +1,45 @@
 use std::fmt;
+use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
 
+use super::fields::Scratch;
 use super::json::Json;
-use super::{Filter, HttpRequest, HttpResponse, Level, Shape, User};
-use crate::{Action, Actor, EventId, Outcome, Result, Target};
-
-/// What a logger knows and a record holds.
-#[derive(Clone, Default, PartialEq)]
-pub(super) struct Fields {
-    pub(super) http_request: Option<HttpRequest>,
-    pub(super) http_response: Option<HttpResponse>,
-    pub(super) user: Option<User>,
-    pub(super) filter: Option<Filter>,
-    pub(super) results: Option<Json>,
-    pub(super) level: Level,
-    pub(super) message: Box<str>,
-    pub(super) action: Action,
-    pub(super) actor: Option<Actor>,
-    pub(super) target: Option<Target>,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) application: Option<Box<str>>,
-    pub(super) correlation_id: Option<Box<str>>,
-}
+use super::{Filter, HttpRequest, HttpResponse, Level, Shape, User, id};
+use crate::{Action, Actor, Clock, EventId, Outcome, Result, Target};
 
 /// One finished record of an application: what [`AuditLogger::record`](super::AuditLogger::record)
 /// makes, and nothing changes any more.
-#[derive(Clone, PartialEq)]
+///
+/// It owns what was known when it was made, and can be sent to other threads.
 pub struct AuditRecord {
-    id: EventId,
-    time: DateTime<Utc>,
-    pub(super) fields: Fields,
+    // Made when first asked for: a line of the default shape has neither.
+    id: OnceLock<EventId>,
+    time: OnceLock<DateTime<Utc>>,
+    pub(super) clock: Option<Clock>,
+    pub(super) fields: Scratch,
 }
 
 impl AuditRecord {
-    pub(super) fn new(id: EventId, time: DateTime<Utc>, fields: Fields) -> Self {
-        Self { id, time, fields }
+    pub(super) fn new() -> Self {
+        Self { id: OnceLock::new(), time: OnceLock::new(), clock: None, fields: Scratch::new() }
+    }
+
+    /// Sets or forgets the id and the time.
+    pub(super) fn identify(&mut self, id: Option<EventId>, time: Option<DateTime<Utc>>) {
+        self.id = id.map_or_else(OnceLock::new, OnceLock::from);
+        self.time = time.map_or_else(OnceLock::new, OnceLock::from);
     }
 
     /// Returns the id that was given, or a UUID of version 7 made for this record.
     pub fn id(&self) -> &EventId {
-        &self.id
+        self.id.get_or_init(|| id::unique(self.time()))
     }
 
     /// Returns the time that was given, or when the record was made.
     pub fn time(&self) -> DateTime<Utc> {
-        self.time
+        static SYSTEM: LazyLock<Clock> = LazyLock::new(Clock::system);
+        *self.time.get_or_init(|| self.clock.as_ref().unwrap_or(&SYSTEM).now())
     }
 
     /// Returns the level.
@@ -60,27 +54,31 @@ impl AuditRecord {
 
     /// Returns the request.
     pub fn http_request(&self) -> Option<&HttpRequest> {
-        self.fields.http_request.as_ref()
+        self.fields.http_request.get()
     }
 
     /// Returns the response.
     pub fn http_response(&self) -> Option<&HttpResponse> {
-        self.fields.http_response.as_ref()
+        self.fields.http_response.get()
     }
 
     /// Returns the user.
     pub fn user(&self) -> Option<&User> {
-        self.fields.user.as_ref()
+        self.fields.user.get()
     }
 
     /// Returns what was searched for.
     pub fn filter(&self) -> Option<&Filter> {
-        self.fields.filter.as_ref()
+        self.fields.filter.get()
     }
 
     /// Returns what was found or changed, as JSON.
     pub fn results_json(&self) -> Option<&str> {
-        self.fields.results.as_ref().map(Json::get)
+        self.results().map(Json::get)
+    }
+
+    pub(super) fn results(&self) -> Option<&Json> {
+        self.fields.results.get()
     }
 
     /// Returns what was done.
@@ -101,10 +99,10 @@ impl AuditRecord {
     /// Returns who did it: the actor that was set, else the user if there is an e-mail address.
     pub fn actor(&self) -> Option<Actor> {
         self.fields.actor.clone().or_else(|| {
-            let email = Some(self.user()?.email.clone()).filter(|e| !e.is_empty());
+            let email = Some(&*self.user()?.email).filter(|email| !email.is_empty());
             email.map(|email| Actor {
                 kind: Some("user".into()),
-                email: Some(email),
+                email: Some(email.into()),
                 ..Actor::default()
             })
         })
@@ -113,8 +111,10 @@ impl AuditRecord {
     /// Returns what it was done to: the target that was set, else the filter's kind of object.
     pub fn target(&self) -> Option<Target> {
         self.fields.target.clone().or_else(|| {
-            self.filter()
-                .map(|filter| Target { kind: Some(filter.object.clone()), ..Target::default() })
+            self.filter().map(|filter| Target {
+                kind: Some(filter.object.as_str().into()),
+                ..Target::default()
+            })
         })
     }
 
@@ -158,12 +158,30 @@ impl AuditRecord {
     }
 }
 
+impl Clone for AuditRecord {
+    /// Copies all of it, id and time as well: it is the same record.
+    fn clone(&self) -> Self {
+        Self {
+            id: OnceLock::from(self.id().clone()),
+            time: OnceLock::from(self.time()),
+            clock: None,
+            fields: self.fields.clone(),
+        }
+    }
+}
+
+impl PartialEq for AuditRecord {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id(), self.time()) == (other.id(), other.time()) && self.fields == other.fields
+    }
+}
+
 impl fmt::Debug for AuditRecord {
     // The rest is audit data: it does not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuditRecord")
-            .field("id", &self.id)
-            .field("time", &self.time)
+            .field("id", self.id())
+            .field("time", &self.time())
             .field("level", &self.fields.level)
             .finish_non_exhaustive()
     }

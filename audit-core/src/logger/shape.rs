@@ -3,8 +3,7 @@ use std::str::FromStr;
 use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::json::{self, Json};
-use super::{AuditRecord, Filter, HttpRequest, HttpResponse, Level, User};
+use super::{AuditRecord, json, line};
 use crate::{ActionKind, Error, ErrorKind, Outcome, Result, Target};
 
 /// The form a record is written in: always one line of ASCII JSON, with `, ` and `: ` between
@@ -22,11 +21,14 @@ pub enum Shape {
     /// `{"audit_event": {...}}`, the message of the City of Helsinki's `audit_logs` table. It has
     /// no place for the request, the filter and the results.
     AuditEvent,
+    /// The event of this workspace, with id, time, actor, action, target and outcome; the line of
+    /// [`Audit`](Self::Audit) is its `raw`, the application its `source`.
+    Canonical,
 }
 
 impl Shape {
     /// Every shape, for help texts and completions.
-    pub const ALL: &[Self] = &[Self::Audit, Self::AuditFlat, Self::AuditEvent];
+    pub const ALL: &[Self] = &[Self::Audit, Self::AuditFlat, Self::AuditEvent, Self::Canonical];
 
     /// Returns the name used in configuration and flags.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Shape {
             Self::Audit => "audit",
             Self::AuditFlat => "audit-flat",
             Self::AuditEvent => "audit-event",
+            Self::Canonical => "canonical",
         }
     }
 
@@ -44,9 +47,19 @@ impl Shape {
     /// part was checked when it was set, so this does not happen.
     pub fn append_line(self, record: &AuditRecord, out: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Audit => json::append(out, &Line::of(record, Flat::No)),
-            Self::AuditFlat => json::append(out, &Line::of(record, Flat::Yes)),
+            Self::Audit => {
+                line::append(out, record, line::User::Nested);
+                return Ok(());
+            }
+            Self::AuditFlat => {
+                line::append(out, record, line::User::Flat);
+                return Ok(());
+            }
             Self::AuditEvent => json::append(out, &Message::of(record)),
+            Self::Canonical => {
+                let source = record.application().unwrap_or_default();
+                json::append(out, &record.to_event(source, Self::Audit)?)
+            }
         }
         .map_err(|e| cannot_write(record).because(e))
     }
@@ -68,67 +81,6 @@ impl FromStr for Shape {
                 .with_hint(format!("use one of {}", known.join(", ")))
         })
     }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    audit: Audit<'a>,
-}
-
-#[derive(Serialize)]
-struct Audit<'a> {
-    http_request: Option<&'a HttpRequest>,
-    http_response: Option<&'a HttpResponse>,
-    user: Option<UserShape<'a>>,
-    filter: Option<&'a Filter>,
-    results: Option<&'a Json>,
-    r#type: Level,
-    message: &'a str,
-}
-
-#[derive(Clone, Copy)]
-enum Flat {
-    No,
-    Yes,
-}
-
-impl<'a> Line<'a> {
-    fn of(record: &'a AuditRecord, flat: Flat) -> Self {
-        let audit = Audit {
-            http_request: record.http_request(),
-            http_response: record.http_response(),
-            user: record.user().map(|user| match flat {
-                Flat::No => UserShape::Nested(user),
-                Flat::Yes => UserShape::Flat {
-                    authenticated: user.authenticated,
-                    provider: &user.provider.name,
-                    realm: &user.provider.realm,
-                    email: &user.email,
-                    roles: user.roles.as_deref(),
-                    ip: &user.ip,
-                },
-            }),
-            filter: record.filter(),
-            results: record.fields.results.as_ref(),
-            r#type: record.level(),
-            message: record.message(),
-        };
-        Self { audit }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum UserShape<'a> {
-    Nested(&'a User),
-    Flat {
-        authenticated: bool,
-        provider: &'a str,
-        realm: &'a str,
-        email: &'a str,
-        roles: Option<&'a [Box<str>]>,
-        ip: &'a str,
-    },
 }
 
 #[derive(Serialize)]
@@ -182,7 +134,7 @@ impl<'a> Message<'a> {
             actor: MessageActor {
                 role: actor
                     .and_then(|a| a.kind.as_deref())
-                    .or_else(|| user?.roles.as_ref()?.first().map(AsRef::as_ref))
+                    .or_else(|| user?.roles.as_ref()?.first().map(String::as_str))
                     .unwrap_or_default(),
                 user_id: actor
                     .and_then(|a| a.id.as_deref().or(a.email.as_deref()))
@@ -225,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::Actor;
-    use crate::logger::AuditLogger;
+    use crate::logger::{AuditLogger, User};
 
     #[test]
     fn the_outbox_message_is_helsinki_s() {
@@ -278,7 +230,7 @@ mod tests {
     #[test]
     fn the_flat_shape_is_the_readme_s() {
         let mut logger = AuditLogger::new();
-        logger.set_user(true, "a@b", Some(&["r"]), "::1", "oidc", "main");
+        logger.set_user(true, "oidc", "a@b", Some(&["r"]), "::1", "main");
         let line = logger.record().unwrap().to_line(Shape::AuditFlat).unwrap();
         let user = concat!(
             r#""user": {"authenticated": true, "provider": "oidc", "realm": "main", "#,
@@ -295,6 +247,6 @@ mod tests {
             assert_eq!(text, format!("\"{}\"", shape.as_str()));
         }
         let error = "xml".parse::<Shape>().unwrap_err();
-        assert_eq!(error.hint(), Some("use one of audit, audit-flat, audit-event"));
+        assert_eq!(error.hint(), Some("use one of audit, audit-flat, audit-event, canonical"));
     }
 }

@@ -1,0 +1,205 @@
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+use super::json::Json;
+use super::{Filter, HttpRequest, HttpResponse, Level, User};
+use crate::{Action, Actor, Outcome, Target};
+
+/// What a logger knows and a record holds.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct Fields {
+    pub(super) http_request: Part<HttpRequest>,
+    pub(super) http_response: Part<HttpResponse>,
+    pub(super) user: Part<User>,
+    pub(super) filter: Part<Filter>,
+    pub(super) results: Part<Json>,
+    pub(super) level: Level,
+    pub(super) message: String,
+    pub(super) action: Action,
+    pub(super) actor: Option<Actor>,
+    pub(super) target: Option<Target>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) application: Option<Box<str>>,
+    pub(super) correlation_id: Option<Box<str>>,
+}
+
+impl Fields {
+    fn clear(&mut self) {
+        self.http_request.clear();
+        self.http_response.clear();
+        self.user.clear();
+        self.filter.clear();
+        self.results.clear();
+        self.level = Level::default();
+        self.message.clear();
+        self.action = Action::default();
+        self.actor = None;
+        self.target = None;
+        self.outcome = None;
+        self.application = None;
+        self.correlation_id = None;
+    }
+
+    /// About how much memory would be kept.
+    fn capacity(&self) -> usize {
+        let request = &self.http_request.value;
+        let response = &self.http_response.value;
+        let user = &self.user.value;
+        let filter = &self.filter.value;
+        let texts = [
+            &request.method,
+            &request.url,
+            &request.user_agent,
+            &response.reason,
+            &user.email,
+            &user.ip,
+            &user.provider.name,
+            &user.provider.realm,
+            &filter.object,
+            &self.message,
+        ];
+        let headers = response.headers.iter().flatten();
+        let roles = user.roles.iter().flatten();
+        texts.iter().map(|text| text.capacity()).sum::<usize>()
+            + headers.map(|(name, value)| name.capacity() + value.capacity()).sum::<usize>()
+            + roles.map(String::capacity).sum::<usize>()
+            + filter.kwargs.capacity()
+            + self.results.value.capacity()
+    }
+}
+
+/// A value that may be unset, and then keeps its memory for the next.
+#[derive(Clone, Default)]
+pub(super) struct Part<T> {
+    value: T,
+    set: bool,
+}
+
+impl<T> Part<T> {
+    pub(super) fn get(&self) -> Option<&T> {
+        self.set.then_some(&self.value)
+    }
+
+    /// Marks the value as set, and returns the old one to be overwritten.
+    pub(super) fn renew(&mut self) -> &mut T {
+        self.set = true;
+        &mut self.value
+    }
+
+    pub(super) fn set(&mut self, value: T) {
+        *self.renew() = value;
+    }
+
+    fn clear(&mut self) {
+        self.set = false;
+    }
+}
+
+impl<T: PartialEq> PartialEq for Part<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+/// Fields whose memory goes from one logger or record of a thread to the next, so that a program
+/// that makes one for each event does not allocate for each event.
+#[derive(Default)]
+pub(super) struct Scratch(Option<Box<Fields>>);
+
+/// So many a thread may keep, none of more than so many bytes.
+const MAX_SPARE: usize = 16;
+const MAX_SPARE_BYTES: usize = 8 << 10;
+
+thread_local! {
+    #[expect(clippy::vec_box, reason = "the boxes go in and out, and are large")]
+    static SPARE: RefCell<Vec<Box<Fields>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        // A thread that ends, or a logger made while one is dropped, goes without.
+        let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop());
+        Self(spare.ok().flatten())
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        static EMPTY: std::sync::LazyLock<Fields> = std::sync::LazyLock::new(Fields::default);
+        match &self.0 {
+            Some(fields) => fields,
+            None => &EMPTY,
+        }
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Fields {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Clone for Scratch {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new();
+        if let Some(fields) = &self.0 {
+            Fields::clone_from(&mut copy, fields);
+        }
+        copy
+    }
+}
+
+impl PartialEq for Scratch {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let Some(mut fields) = self.0.take() else { return };
+        if fields.capacity() > MAX_SPARE_BYTES {
+            return;
+        }
+        fields.clear();
+        let keep = |spare: &RefCell<Vec<Box<Fields>>>| {
+            if let Ok(mut spare) = spare.try_borrow_mut()
+                && spare.len() < MAX_SPARE
+            {
+                spare.push(fields);
+            }
+        };
+        // A thread that ends keeps nothing.
+        SPARE.try_with(keep).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_handed_on_without_what_was_in_it() {
+        let mut fields = Scratch::new();
+        fields.http_request.renew().url.push_str("https://secret");
+        fields.http_response.renew().headers = Some(vec![("a".into(), "b".into())]);
+        fields.user.renew().roles = Some(vec!["r".into()]);
+        fields.results.renew().set(&[1]).unwrap();
+        fields.message.push('x');
+        fields.application = Some("x".into());
+        drop(fields);
+        let next = Scratch::new();
+        assert!(next.0.is_some(), "the memory is there");
+        assert!(*next == Fields::default());
+    }
+
+    #[test]
+    fn much_memory_is_given_back() {
+        let mut fields = Scratch::new();
+        fields.message = "x".repeat(MAX_SPARE_BYTES + 1);
+        drop(fields);
+        assert!(Scratch::new().message.capacity() <= MAX_SPARE_BYTES);
+    }
+}
