@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use audit_core::{Cursor, Result};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::cursor::Position;
 use crate::intake::Intake;
@@ -40,6 +39,8 @@ pub(crate) trait Client: Send {
 pub(crate) struct Facts {
     /// Whether a constraint keeps the id column unique.
     pub(crate) id_is_unique: bool,
+    /// Whether a row keeps its key for good, so that an event's id may be made of it.
+    pub(crate) key_is_lasting: bool,
 }
 
 /// What one scan brought.
@@ -74,57 +75,5 @@ impl Handed {
     /// Returns every row: key and print.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Key, u64)> {
         self.position.rows.iter().zip(self.prints.iter().copied())
-    }
-}
-
-/// One row as a dialect shows it, borrowed from its driver.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row<'a> {
-    pub(crate) key: Value<'a>,
-    /// The id column; `None` when it is the key itself.
-    pub(crate) id: Option<Value<'a>>,
-    pub(crate) message: Value<'a>,
-    pub(crate) created_at: Value<'a>,
-}
-
-/// A value of any type.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    Null,
-    Int(i64),
-    Real(f64),
-    Text(&'a [u8]),
-    Blob(&'a [u8]),
-}
-
-impl Value<'_> {
-    /// Returns the value as a key; NULL is none.
-    pub(crate) fn key(self) -> Option<Key> {
-        Some(match self {
-            Value::Null => return None,
-            Value::Int(n) => Key::Int(n),
-            Value::Real(n) => Key::Real(n.to_bits()),
-            Value::Text(bytes) => Key::Text(bytes.into()),
-            Value::Blob(bytes) => Key::Blob(bytes.into()),
-        })
-    }
-
-    fn hash(self, seed: u64) -> u64 {
-        match self {
-            Value::Null => seed,
-            Value::Int(n) => xxh3_64_with_seed(&n.to_le_bytes(), seed),
-            Value::Real(n) => xxh3_64_with_seed(&n.to_bits().to_le_bytes(), seed),
-            Value::Text(bytes) | Value::Blob(bytes) => xxh3_64_with_seed(bytes, seed),
-        }
-    }
-}
-
-/// Returns the print of a row's content: another message or another `created_at` is another record,
-/// also when the id is reused.
-pub(crate) fn print(message: Value<'_>, created_at: Value<'_>) -> u64 {
-    match message {
-        // Not the print of an empty message.
-        Value::Null => created_at.hash(1),
-        message => message.hash(created_at.hash(0)),
     }
 }

@@ -17,13 +17,13 @@ use crate::time;
 /// What this workspace reads of a record; everything in it may be missing.
 #[derive(Debug, Default)]
 pub(crate) struct Envelope {
-    time: Option<DateTime<Utc>>,
-    action: Action,
-    actor: Option<Actor>,
-    target: Option<Target>,
-    outcome: Outcome,
-    origin: Origin,
-    message: Option<Box<str>>,
+    pub(crate) time: Option<DateTime<Utc>>,
+    pub(crate) action: Action,
+    pub(crate) actor: Option<Actor>,
+    pub(crate) target: Option<Target>,
+    pub(crate) outcome: Outcome,
+    pub(crate) origin: Origin,
+    pub(crate) message: Option<Box<str>>,
 }
 
 /// Reads the envelope in one pass over the record.

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -6,11 +5,12 @@ use std::sync::Arc;
 use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Limit, Raw, Result};
 use chrono::{DateTime, Utc};
 
-use crate::client::{Handed, Row, Value, print};
+use crate::client::{Facts, Handed};
 use crate::config::SqlConfig;
-use crate::envelope::{self, Envelope, Fields};
+use crate::envelope::Envelope;
 use crate::keys::{self, Key};
-use crate::time;
+use crate::record::Records;
+use crate::row::{Row, Value};
 
 /// What makes rows events, the same for all rows of a source.
 #[derive(Debug)]
@@ -18,19 +18,19 @@ pub(crate) struct Shape {
     pub(crate) source: Arc<str>,
     pub(crate) table: String,
     pub(crate) id_prefix: String,
-    pub(crate) id_is_unique: bool,
-    pub(crate) fields: Fields,
+    pub(crate) facts: Facts,
+    pub(crate) records: Records,
     pub(crate) max_event_bytes: usize,
 }
 
 impl Shape {
-    pub(crate) fn new(config: &SqlConfig, id_is_unique: bool) -> Self {
+    pub(crate) fn new(config: &SqlConfig, facts: Facts) -> Self {
         Self {
             source: config.source_name().into(),
             table: config.table().to_owned(),
             id_prefix: config.id_prefix(),
-            id_is_unique,
-            fields: Fields::new(&config.date_time_parent_field, &config.date_time_field),
+            facts,
+            records: Records::new(config),
             max_event_bytes: config.max_event_bytes,
         }
     }
@@ -49,6 +49,8 @@ pub(crate) struct Intake {
     bytes: usize,
     /// Where ids are put together.
     text: String,
+    /// Where records are put together.
+    buffer: Vec<u8>,
     pub(crate) events: Vec<AuditEvent>,
     pub(crate) rejected: Vec<DeadLetter>,
     pub(crate) handed: Handed,
@@ -72,6 +74,7 @@ impl Intake {
             seen,
             bytes: 0,
             text: String::new(),
+            buffer: Vec::new(),
             events: Vec::with_capacity(expected.min(limit.max_events)),
             rejected: Vec::new(),
             handed: Handed::default(),
@@ -104,23 +107,31 @@ impl Intake {
     pub(crate) fn offer(&mut self, row: Row<'_>) -> bool {
         // No table has rows without a key; one that claims to cannot be marked.
         let Some(key) = row.key.key() else { return true };
-        let print = print(row.message, row.created_at);
+        let print = row.print();
         if !self.seen.is_empty() && self.seen.get(&key) == Some(&print) {
             self.last = Some(key);
             return true;
         }
-        let id = self.id(&row, print);
-        let body = body(row.message);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let fits = self.take(&row, key, print, &mut buffer);
+        self.buffer = buffer;
+        fits && !self.is_full()
+    }
+
+    /// Takes a row if it fits.
+    fn take(&mut self, row: &Row<'_>, key: Key, print: u64, buffer: &mut Vec<u8>) -> bool {
+        let id = self.id(row, print);
+        let body = self.shape.records.body(row, buffer);
         let size = size_of::<AuditEvent>() + id.as_str().len() + body.len();
         if !self.is_empty() && self.bytes.saturating_add(size) > self.limit.max_bytes {
             return false;
         }
         self.bytes = self.bytes.saturating_add(size);
-        match self.read(&row, &body) {
+        match self.read(row, &body) {
             Ok((raw, envelope)) => {
                 let source = Arc::clone(&self.shape.source);
                 self.events.push(envelope.into_event(id, source, raw, || {
-                    created_at(row.created_at).unwrap_or(self.now)
+                    self.shape.records.created_at(row).unwrap_or(self.now)
                 }));
             }
             Err(error) => {
@@ -132,22 +143,16 @@ impl Intake {
         }
         self.handed.push(key.clone(), print);
         self.last = Some(key);
-        !self.is_full()
+        true
     }
 
     fn read(&self, row: &Row<'_>, body: &[u8]) -> Result<(Raw, Envelope)> {
-        let bad = |what: &str| Error::new(ErrorKind::InvalidData, what);
-        if row.message == Value::Null {
-            return Err(bad("the message is NULL"));
-        }
         if body.len() > self.shape.max_event_bytes {
-            return Err(bad("the message is larger than allowed")
+            return Err(Error::new(ErrorKind::InvalidData, "the message is larger than allowed")
                 .with("bytes", body.len())
                 .with("max_event_bytes", self.shape.max_event_bytes));
         }
-        let text = std::str::from_utf8(body)
-            .map_err(|e| bad("the message is not UTF-8").with("byte", e.valid_up_to()))?;
-        Raw::read(text, |parser| envelope::read(parser, &self.shape.fields))
+        self.shape.records.read(row, body)
     }
 
     /// Returns `table:id:print`, with the key in between when the id alone does not name the row.
@@ -160,7 +165,8 @@ impl Intake {
             None => push_value(text, row.key),
             Some(id) => {
                 push_value(text, id);
-                if !self.shape.id_is_unique || id == Value::Null {
+                let facts = self.shape.facts;
+                if facts.key_is_lasting && (!facts.id_is_unique || id == Value::Null) {
                     text.push('@');
                     push_value(text, row.key);
                 }
@@ -205,27 +211,6 @@ fn shown(value: Value<'_>) -> String {
     out
 }
 
-/// Returns the record's bytes. A number is what a column of numeric type makes of a bare number.
-fn body(message: Value<'_>) -> Cow<'_, [u8]> {
-    match message {
-        Value::Null => Cow::Borrowed(&[]),
-        Value::Int(n) => Cow::Owned(n.to_string().into_bytes()),
-        Value::Real(n) => Cow::Owned(format!("{n:?}").into_bytes()),
-        Value::Text(bytes) | Value::Blob(bytes) => Cow::Borrowed(bytes),
-    }
-}
-
-fn created_at(value: Value<'_>) -> Option<DateTime<Utc>> {
-    match value {
-        Value::Null => None,
-        Value::Int(n) => time::epoch(n as f64),
-        Value::Real(n) => time::epoch(n),
-        Value::Text(bytes) | Value::Blob(bytes) => {
-            std::str::from_utf8(bytes).ok().and_then(time::parse)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -256,13 +241,5 @@ mod tests {
         let shown: HashSet<_> = values.into_iter().map(shown).collect();
         assert_eq!(shown.len(), values.len(), "{shown:?}");
         assert!(shown.contains("a%3Ab%40c") && shown.contains("x'3432'") && shown.contains("'42'"));
-    }
-
-    #[test]
-    fn a_created_at_of_any_type_is_a_time() {
-        let second = created_at(Value::Int(1_665_664_496)).unwrap();
-        assert_eq!(created_at(Value::Text(b"2022-10-13 12:34:56")), Some(second));
-        assert_eq!(created_at(Value::Real(1_665_664_496.0)), Some(second));
-        assert_eq!(created_at(Value::Blob(b"\xff")), None);
     }
 }

@@ -7,14 +7,18 @@
 mod client;
 mod config;
 mod cursor;
+mod django;
 mod envelope;
 mod error;
 mod intake;
 mod keys;
+mod layout;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod record;
+mod row;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod server;
 mod source;

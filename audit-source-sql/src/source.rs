@@ -102,7 +102,7 @@ impl Source for SqlSource {
         let position = from.map(Position::decode).transpose()?;
         let facts = self.client.connect().await?;
         let mut state = State {
-            shape: Arc::new(Shape::new(&self.config, facts.id_is_unique)),
+            shape: Arc::new(Shape::new(&self.config, facts)),
             pass: Pass::Due,
             outstanding: VecDeque::new(),
             position: Position::default(),

@@ -6,10 +6,11 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row as _, query};
 
 use super::table::{Kind, Table};
-use crate::client::{Facts, Row, Value, print};
+use crate::client::Facts;
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::Key;
+use crate::row::Value;
 use crate::server::fault::mysql as fault;
 use crate::server::{Link, Offered};
 
@@ -36,7 +37,7 @@ impl Link for MySqlLink {
     }
 
     fn facts(&self) -> Facts {
-        Facts { id_is_unique: self.table.id_is_unique }
+        self.table.facts
     }
 
     async fn offer(
@@ -55,13 +56,7 @@ impl Link for MySqlLink {
         let mut shown = 0;
         while let Some(row) = found.try_next().await.map_err(fault)? {
             shown += 1;
-            let row = Row {
-                key: value(&row, 0, table.key)?,
-                message: value(&row, 1, Kind::Text)?,
-                created_at: value(&row, 2, Kind::Text)?,
-                id: table.id.map(|kind| value(&row, 3, kind)).transpose()?,
-            };
-            if !intake.offer(row) {
+            if !table.widths.offer(intake, |at| value(&row, at, table.kind(at)))? {
                 // The few rows left over are read past by the next statement.
                 return Ok(Offered::Full);
             }
@@ -76,8 +71,8 @@ impl Link for MySqlLink {
         let mut prints = Vec::with_capacity(keys.len());
         while let Some(row) = found.try_next().await.map_err(fault)? {
             if let Some(key) = value(&row, 0, table.key)?.key() {
-                let message = value(&row, 1, Kind::Text)?;
-                prints.push((key, print(message, value(&row, 2, Kind::Text)?)));
+                let print = table.widths.print(|at| value(&row, at, Kind::Text))?;
+                prints.push((key, print));
             }
         }
         Ok(prints)

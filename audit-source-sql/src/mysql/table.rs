@@ -3,10 +3,13 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Row, query};
 
 use super::link::MySqlLink;
-use crate::config::SqlConfig;
+use crate::client::Facts;
+use crate::config::{Layout, SqlConfig};
+use crate::layout::{ADDITIONAL, Columns, Dialect, Found, Written, if_there};
+use crate::row::Widths;
 use crate::server::Link;
 use crate::server::fault::mysql as fault;
-use crate::server::table::{Column, Roles, a_view, no_flag, no_table, places};
+use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_table, places};
 
 /// How a column that names rows is read, and given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +23,10 @@ pub(super) enum Kind {
 /// The table as found, and every statement that is run on it.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) id_is_unique: bool,
+    pub(super) facts: Facts,
+    pub(super) widths: Widths,
     pub(super) key: Kind,
-    /// How a scan returns the id column, as its fourth; `None`: the id is the key.
-    pub(super) id: Option<Kind>,
+    id: Kind,
     pub(super) scan_first: String,
     pub(super) scan_next: String,
     pub(super) prints: String,
@@ -33,58 +36,49 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) async fn find(conn: &mut MySqlConnection, config: &SqlConfig) -> Result<Self> {
-        let (schema, name) = find_table(conn, config.table()).await?;
+        let (schema, name) = find_table(conn, "table", config.table()).await?;
         let columns = columns(conn, &schema, &name).await?;
         let roles = Roles::find(&columns, config)?;
+        let key = roles.key()?;
         let table = format!("{}.{}", quote(&schema), quote(&name));
-        let sent = quote(&roles.sent.name);
-        let numbers = ["tinyint", "smallint", "mediumint", "int", "bigint", "bit", "decimal"];
-        if !numbers.contains(&roles.sent.kind.as_str()) {
-            return Err(no_flag(config, roles.sent));
-        }
-        // `IS NOT TRUE` says the same, but no index is searched for it.
-        let unsent = match roles.sent.nullable {
-            true => format!("({sent} = 0 OR {sent} IS NULL)"),
-            false => format!("{sent} = 0"),
+        let written = match config.layout {
+            Layout::AuditTable => audit_table(&roles, config)?,
+            Layout::DjangoAuditlog => django(conn, &schema, &roles, config).await?,
         };
-        let Some((kind, key_shown)) = kind(roles.key) else {
+        let Some((kind, key_shown)) = kind(key) else {
             return Err(Error::new(ErrorKind::Config, "no key can be of this type")
                 .with("table", config.table())
-                .with("column", &roles.key.name)
-                .with("type", &roles.key.full_kind)
+                .with("column", &key.name)
+                .with("type", &key.full_kind)
                 .with_hint("keys are whole numbers, texts, binary strings and UUIDs"));
         };
-        let key = quote(&roles.key.name);
+        let key = column(key);
         let (id, id_shown) = match roles.id_is_key() {
-            true => (None, String::new()),
+            true => (kind, String::new()),
             false => {
-                let (id, shown) = self::kind(roles.id)
-                    .unwrap_or((Kind::Text, format!("CAST({} AS CHAR)", quote(&roles.id.name))));
-                (Some(id), format!(", {shown}"))
+                let (id, shown) =
+                    self::kind(roles.id).unwrap_or_else(|| (Kind::Text, char(&column(roles.id))));
+                (id, format!(", {shown}"))
             }
         };
-        let message = match roles.message.kind.as_str() {
-            kind if is_text(kind) || is_blob(kind) || kind == "json" => quote(&roles.message.name),
-            _ => format!("CAST({} AS CHAR)", quote(&roles.message.name)),
-        };
-        let created_at = roles
-            .created_at
-            .map_or("NULL".to_owned(), |column| format!("CAST({} AS CHAR)", quote(&column.name)));
-        let content = format!("{key_shown}, {message}, {created_at}");
+        let (content, all) = (written.content(), written.columns());
+        let Written { unsent, mark, .. } = &written;
         let scan = |more: &str| {
             format!(
-                "SELECT {content}{id_shown} FROM {table} WHERE {unsent}{more} \
-                 ORDER BY {table}.{key} LIMIT ?"
+                "SELECT {key_shown}, {all}{id_shown} FROM {table} AS t WHERE {unsent}{more} \
+                 ORDER BY {key} LIMIT ?"
             )
         };
         let marks = vec!["?"; MySqlLink::KEYS].join(", ");
         let prints = format!(
-            "SELECT {content} FROM {table} WHERE {key} IN ({marks}) ORDER BY {table}.{key}"
+            "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} IN ({marks}) ORDER BY {key}"
         );
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
-            format!("SELECT {content}{id_shown} FROM {table} WHERE {unsent} FOR UPDATE"),
-            format!("UPDATE {table} SET {sent} = 1 WHERE {unsent}"),
+            format!(
+                "SELECT {key_shown}, {all}{id_shown} FROM {table} AS t WHERE {unsent} FOR UPDATE"
+            ),
+            format!("UPDATE {table} AS t SET {mark} WHERE {unsent}"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
             sqlx::raw_sql(explain)
@@ -93,20 +87,112 @@ impl Table {
                 .map_err(|e| fault(e).with("table", config.table()))?;
         }
         Ok(Self {
-            id_is_unique: roles.id_is_unique(),
+            facts: roles.facts(),
+            widths: written.widths(!roles.id_is_key()),
             key: kind,
             id,
             scan_first: scan(""),
             scan_next: scan(&format!(" AND {key} > ?")),
             prints_locked: format!("{prints} FOR UPDATE"),
             prints,
-            set: format!("UPDATE {table} SET {sent} = 1 WHERE {unsent} AND {key} IN ({marks})"),
+            set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} IN ({marks})"),
         })
+    }
+
+    /// Returns how a column of a scan is read.
+    pub(super) fn kind(&self, at: usize) -> Kind {
+        match at.checked_sub(1) {
+            None => self.key,
+            Some(before) if before == self.widths.content + self.widths.others => self.id,
+            Some(_) => Kind::Text,
+        }
     }
 }
 
+fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
+    let flag = roles.need("sent_column", &config.sent_column)?;
+    let sent = column(flag);
+    let numbers = ["tinyint", "smallint", "mediumint", "int", "bigint", "bit", "decimal"];
+    if !numbers.contains(&flag.kind.as_str()) {
+        return Err(no_flag(config, flag));
+    }
+    // `IS NOT TRUE` says the same, but no index is searched for it.
+    let unsent = match flag.nullable {
+        true => format!("({sent} = 0 OR {sent} IS NULL)"),
+        false => format!("{sent} = 0"),
+    };
+    let message = roles.need("message_column", &config.message_column)?;
+    let message = match message.kind.as_str() {
+        kind if is_text(kind) || is_blob(kind) || kind == "json" => column(message),
+        _ => char(&column(message)),
+    };
+    let created_at = roles.created_at()?.map_or("NULL".to_owned(), |made| char(&column(made)));
+    Ok(Written {
+        content: vec![message, created_at],
+        others: Vec::new(),
+        unsent,
+        mark: format!("{sent} = 1"),
+    })
+}
+
+/// The flag is a key of an object; what is no object is kept in a new one.
+async fn django(
+    conn: &mut MySqlConnection,
+    schema: &str,
+    roles: &Roles<'_>,
+    config: &SqlConfig,
+) -> Result<Written> {
+    let user = match config.user_table.as_str() {
+        "" => None,
+        wanted => Some(find_beside(conn, schema, "user_table", wanted).await?),
+    };
+    let content_type = find_beside(conn, schema, "table", "django_content_type").await;
+    let content_type = if_there(content_type)?;
+    let dialect = Dialect { quote, text: char };
+    let entry = roles.names();
+    let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
+    let additional = roles.need("layout", ADDITIONAL)?;
+    if !is_text(&additional.kind) && additional.kind != "json" {
+        return Err(no_json(config, additional));
+    }
+    let old = column(additional);
+    // MariaDB keeps JSON as text, and its boolean literals are numbers elsewhere.
+    let sent = format!("CASE WHEN JSON_VALID({old}) THEN JSON_EXTRACT({old}, '$.is_sent') END");
+    let yes = "JSON_EXTRACT('true', '$')";
+    let mark = format!(
+        "{old} = CASE \
+         WHEN {old} IS NULL THEN JSON_OBJECT('is_sent', {yes}) \
+         WHEN NOT JSON_VALID({old}) THEN JSON_OBJECT('is_sent', {yes}, '{ADDITIONAL}', {old}) \
+         WHEN JSON_TYPE({old}) = 'OBJECT' THEN JSON_SET({old}, '$.is_sent', {yes}) \
+         WHEN JSON_TYPE({old}) = 'NULL' THEN JSON_OBJECT('is_sent', {yes}) \
+         ELSE JSON_OBJECT('is_sent', {yes}, '{ADDITIONAL}', JSON_EXTRACT({old}, '$')) END"
+    );
+    let unsent = format!("NOT ({} <=> 'true')", char(&sent));
+    Ok(Written { content: columns.content, others: columns.others, unsent, mark })
+}
+
+/// Finds a table of the same application.
+async fn find_beside(
+    conn: &mut MySqlConnection,
+    schema: &str,
+    option: &'static str,
+    wanted: &str,
+) -> Result<Found> {
+    let here = find_table(conn, option, &format!("{schema}.{wanted}")).await;
+    let (schema, name) = match if_there(here)? {
+        Some(found) => found,
+        None => find_table(conn, option, wanted).await?,
+    };
+    let columns = columns(conn, &schema, &name).await?;
+    Ok(Found::of(format!("{}.{}", quote(&schema), quote(&name)), &columns))
+}
+
 /// Returns schema and name, as the database has them.
-async fn find_table(conn: &mut MySqlConnection, wanted: &str) -> Result<(String, String)> {
+async fn find_table(
+    conn: &mut MySqlConnection,
+    option: &'static str,
+    wanted: &str,
+) -> Result<(String, String)> {
     let sql = "SELECT table_schema, table_name, table_type FROM information_schema.tables \
                WHERE table_schema = coalesce(?, DATABASE()) AND lower(table_name) = lower(?) \
                ORDER BY BINARY table_name = ? DESC LIMIT 1";
@@ -114,7 +200,7 @@ async fn find_table(conn: &mut MySqlConnection, wanted: &str) -> Result<(String,
         let found = query(sql).bind(schema).bind(name).bind(name);
         let Some(row) = found.fetch_optional(&mut *conn).await.map_err(fault)? else { continue };
         if text(&row, 2)?.contains("VIEW") {
-            return Err(a_view(wanted));
+            return Err(a_view(option, wanted));
         }
         return Ok((text(&row, 0)?, text(&row, 1)?));
     }
@@ -122,7 +208,7 @@ async fn find_table(conn: &mut MySqlConnection, wanted: &str) -> Result<(String,
                WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' LIMIT 1000";
     let rows = query(sql).fetch_all(conn).await.map_err(fault)?;
     let names: Vec<_> = rows.iter().map(|row| text(row, 0)).collect::<Result<_>>()?;
-    Err(no_table(wanted, names.iter().map(String::as_str)))
+    Err(no_table(option, wanted, names.iter().map(String::as_str)))
 }
 
 async fn columns(conn: &mut MySqlConnection, schema: &str, table: &str) -> Result<Vec<Column>> {
@@ -158,11 +244,11 @@ fn text(row: &MySqlRow, at: usize) -> Result<String> {
 }
 
 /// Returns how a column names rows, and how it is written to be read.
-fn kind(column: &Column) -> Option<(Kind, String)> {
-    let name = quote(&column.name);
-    Some(match column.kind.as_str() {
+fn kind(of: &Column) -> Option<(Kind, String)> {
+    let name = column(of);
+    Some(match of.kind.as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => {
-            if column.full_kind.contains("unsigned") {
+            if of.full_kind.contains("unsigned") {
                 (Kind::Unsigned, format!("CAST({name} AS UNSIGNED)"))
             } else {
                 (Kind::Int, format!("CAST({name} AS SIGNED)"))
@@ -170,7 +256,7 @@ fn kind(column: &Column) -> Option<(Kind, String)> {
         }
         kind if is_text(kind) => (Kind::Text, name),
         kind if is_blob(kind) => (Kind::Blob, name),
-        "uuid" => (Kind::Text, format!("CAST({name} AS CHAR)")),
+        "uuid" => (Kind::Text, char(&name)),
         _ => return None,
     })
 }
@@ -181,6 +267,16 @@ fn is_text(kind: &str) -> bool {
 
 fn is_blob(kind: &str) -> bool {
     kind.ends_with("blob") || matches!(kind, "binary" | "varbinary")
+}
+
+/// Writes a column.
+fn column(column: &Column) -> String {
+    format!("t.{}", quote(&column.name))
+}
+
+/// Writes a value as text.
+fn char(value: &str) -> String {
+    format!("CAST({value} AS CHAR)")
 }
 
 /// Makes a name an identifier, whatever it holds.

@@ -10,10 +10,11 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Encode, Row as _, Type, ValueRef, query, query_scalar};
 
 use super::table::Table;
-use crate::client::{Facts, Row, Value, print};
+use crate::client::Facts;
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::Key;
+use crate::row::Value;
 use crate::server::fault::postgres as fault;
 use crate::server::{Link, Offered};
 
@@ -44,7 +45,7 @@ impl Link for PgLink {
     }
 
     fn facts(&self) -> Facts {
-        Facts { id_is_unique: self.table.id_is_unique }
+        self.table.facts
     }
 
     async fn offer(
@@ -66,14 +67,7 @@ impl Link for PgLink {
         let mut shown = 0;
         while let Some(row) = found.try_next().await.map_err(fault)? {
             shown += 1;
-            let id = if table.id_in_scan { Some(name(&row, 3)?) } else { None };
-            let row = Row {
-                key: name(&row, 0)?,
-                message: bytes(&row, 1)?,
-                created_at: bytes(&row, 2)?,
-                id,
-            };
-            if !intake.offer(row) {
+            if !table.widths.offer(intake, |at| value(&row, at))? {
                 // The few rows left over are read past by the next statement.
                 return Ok(Offered::Full);
             }
@@ -87,8 +81,8 @@ impl Link for PgLink {
         let mut found = bind(sql, table, keys).fetch(conn);
         let mut prints = Vec::with_capacity(keys.len());
         while let Some(row) = found.try_next().await.map_err(fault)? {
-            if let Some(key) = name(&row, 0)?.key() {
-                prints.push((key, print(bytes(&row, 1)?, bytes(&row, 2)?)));
+            if let Some(key) = value(&row, 0)?.key() {
+                prints.push((key, table.widths.print(|at| value(&row, at))?));
             }
         }
         Ok(prints)
@@ -161,20 +155,14 @@ impl Encode<'_, Postgres> for Text<'_> {
     }
 }
 
-/// Reads a column that names rows: a number or text, told apart by the type of the answer.
-fn name(row: &PgRow, at: usize) -> Result<Value<'_>> {
-    let value = row.try_get_raw(at).map_err(fault)?;
-    if *value.type_info() == <i64 as Type<Postgres>>::type_info() {
-        let number: Option<i64> = row.try_get(at).map_err(fault)?;
-        return Ok(number.map_or(Value::Null, Value::Int));
-    }
-    bytes(row, at)
-}
-
-fn bytes(row: &PgRow, at: usize) -> Result<Value<'_>> {
+/// Reads a number or text, told apart by the type of the answer.
+fn value(row: &PgRow, at: usize) -> Result<Value<'_>> {
     let value = row.try_get_raw(at).map_err(fault)?;
     if value.is_null() {
         return Ok(Value::Null);
+    }
+    if *value.type_info() == <i64 as Type<Postgres>>::type_info() {
+        return row.try_get(at).map(Value::Int).map_err(fault);
     }
     value.as_bytes().map(Value::Text).map_err(|e| fault(sqlx::Error::Decode(e)))
 }

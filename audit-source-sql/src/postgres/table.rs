@@ -2,16 +2,18 @@ use audit_core::Result;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, query, query_as, query_scalar};
 
-use crate::config::SqlConfig;
+use crate::client::Facts;
+use crate::config::{Layout, SqlConfig};
+use crate::layout::{ADDITIONAL, Columns, Dialect, Found, Written, if_there};
+use crate::row::Widths;
 use crate::server::fault::postgres as fault;
-use crate::server::table::{Column, Roles, a_view, no_flag, no_table, places};
+use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_table, places};
 
 /// The table as found, and every statement that is run on it.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) id_is_unique: bool,
-    /// Whether a scan returns the id column, as its fourth; else the id is the key.
-    pub(super) id_in_scan: bool,
+    pub(super) facts: Facts,
+    pub(super) widths: Widths,
     pub(super) key_is_int: bool,
     pub(super) scan_first: String,
     pub(super) scan_next: String,
@@ -22,53 +24,42 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) async fn find(conn: &mut PgConnection, config: &SqlConfig) -> Result<Self> {
-        let (oid, table) = find_table(conn, config.table()).await?;
-        let columns = columns(conn, oid).await?;
+        let Place { oid, schema, table } = find_table(conn, "table", config.table()).await?;
+        let columns = columns(conn, oid, false).await?;
         let roles = Roles::find(&columns, config)?;
-        let sent = format!("t.{}", quote(&roles.sent.name));
-        let (unsent, mark) = match roles.sent.kind.as_str() {
-            "bool" => (format!("{sent} IS NOT TRUE"), "TRUE"),
-            "int2" | "int4" | "int8" | "numeric" => (format!("({sent} <> 0) IS NOT TRUE"), "1"),
-            _ => return Err(no_flag(config, roles.sent)),
+        let key = roles.key()?;
+        let written = match config.layout {
+            Layout::AuditTable => audit_table(&roles, config)?,
+            Layout::DjangoAuditlog => django(conn, &schema, &roles, config).await?,
         };
-        let key = format!("t.{}", quote(&roles.key.name));
-        let key_is_int = is_int(roles.key);
-        let kind = if key_is_int { "int8" } else { &roles.key.full_kind };
+        let (key_shown, key_is_int) = (shown(key), is_int(key));
+        let kind = if key_is_int { "int8" } else { &key.full_kind };
         let (one, many) = match key_is_int {
             true => ("$1".to_owned(), "$1".to_owned()),
             false => (format!("CAST($1::text AS {kind})"), format!("CAST($1::text[] AS {kind}[])")),
         };
-        let created_at = roles.created_at.map_or("NULL::text".to_owned(), text);
-        let content = format!("{}, {}, {created_at}", shown(roles.key), text(roles.message));
         let id = match roles.id_is_key() {
             true => String::new(),
             false => format!(", {}", shown(roles.id)),
         };
+        let key = format!("t.{}", quote(&key.name));
+        let (content, all) = (written.content(), written.columns());
+        let Written { unsent, mark, .. } = &written;
         let scan = |more: &str, limit: u8| {
             format!(
-                "SELECT {content}{id} FROM {table} AS t WHERE {unsent}{more} \
+                "SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent}{more} \
                  ORDER BY {key} LIMIT ${limit}"
             )
         };
-        let prints =
-            format!("SELECT {content} FROM {table} AS t WHERE {key} = ANY({many}) ORDER BY {key}");
-        let found = Self {
-            id_is_unique: roles.id_is_unique(),
-            id_in_scan: !roles.id_is_key(),
-            key_is_int,
-            scan_first: scan("", 1),
-            scan_next: scan(&format!(" AND {key} > {one}"), 2),
-            prints_locked: format!("{prints} FOR UPDATE OF t"),
-            prints,
-            set: format!(
-                "UPDATE {table} AS t SET {} = {mark} WHERE {unsent} AND {key} = ANY({many})",
-                quote(&roles.sent.name)
-            ),
-        };
+        let prints = format!(
+            "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} = ANY({many}) ORDER BY {key}"
+        );
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
-            format!("SELECT {content}{id} FROM {table} AS t WHERE {unsent} FOR UPDATE OF t"),
-            format!("UPDATE {table} AS t SET {} = {mark}", quote(&roles.sent.name)),
+            format!(
+                "SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent} FOR UPDATE OF t"
+            ),
+            format!("UPDATE {table} AS t SET {mark}"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
             query(explain)
@@ -76,12 +67,94 @@ impl Table {
                 .await
                 .map_err(|e| fault(e).with("table", config.table()))?;
         }
-        Ok(found)
+        Ok(Self {
+            facts: roles.facts(),
+            widths: written.widths(!roles.id_is_key()),
+            key_is_int,
+            scan_first: scan("", 1),
+            scan_next: scan(&format!(" AND {key} > {one}"), 2),
+            prints_locked: format!("{prints} FOR UPDATE OF t"),
+            prints,
+            set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} = ANY({many})"),
+        })
     }
 }
 
-/// Returns the table's number, and its name as it is written in a statement.
-async fn find_table(conn: &mut PgConnection, wanted: &str) -> Result<(i64, String)> {
+fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
+    let column = roles.need("sent_column", &config.sent_column)?;
+    let sent = format!("t.{}", quote(&column.name));
+    let (unsent, mark) = match column.kind.as_str() {
+        "bool" => (format!("{sent} IS NOT TRUE"), "TRUE"),
+        "int2" | "int4" | "int8" | "numeric" => (format!("({sent} <> 0) IS NOT TRUE"), "1"),
+        _ => return Err(no_flag(config, column)),
+    };
+    let message = text(roles.need("message_column", &config.message_column)?);
+    let created_at = roles.created_at()?.map_or("NULL::text".to_owned(), text);
+    Ok(Written {
+        content: vec![message, created_at],
+        others: Vec::new(),
+        unsent,
+        mark: format!("{} = {mark}", quote(&column.name)),
+    })
+}
+
+/// The flag is a key of an object; what is no object is kept in a new one.
+async fn django(
+    conn: &mut PgConnection,
+    schema: &str,
+    roles: &Roles<'_>,
+    config: &SqlConfig,
+) -> Result<Written> {
+    let user = match config.user_table.as_str() {
+        "" => None,
+        wanted => Some(find_beside(conn, schema, "user_table", wanted).await?),
+    };
+    let content_type = find_beside(conn, schema, "table", "django_content_type").await;
+    let content_type = if_there(content_type)?;
+    let dialect = Dialect { quote, text: |column| format!("{column}::text") };
+    let entry = roles.names();
+    let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
+    let column = roles.need("layout", ADDITIONAL)?;
+    let (name, kind) = (quote(&column.name), column.kind.as_str());
+    let unsent = match kind {
+        "jsonb" => format!("(t.{name} -> 'is_sent') IS DISTINCT FROM 'true'::jsonb"),
+        // There is no comparing values of this type.
+        "json" => format!("(t.{name} -> 'is_sent')::text IS DISTINCT FROM 'true'"),
+        _ => return Err(no_json(config, column)),
+    };
+    let (old, sent) = (format!("t.{name}::jsonb"), r#"'{"is_sent": true}'::jsonb"#);
+    let mark = format!(
+        "{name} = CAST(CASE coalesce(jsonb_typeof({old}), 'null') \
+         WHEN 'object' THEN {old} || {sent} WHEN 'null' THEN {sent} \
+         ELSE {sent} || jsonb_build_object('{ADDITIONAL}', {old}) END AS {kind})"
+    );
+    Ok(Written { content: columns.content, others: columns.others, unsent, mark })
+}
+
+/// Finds a table of the same application.
+async fn find_beside(
+    conn: &mut PgConnection,
+    schema: &str,
+    option: &'static str,
+    wanted: &str,
+) -> Result<Found> {
+    let here = find_table(conn, option, &format!("{schema}.{wanted}")).await;
+    let place = match if_there(here)? {
+        Some(place) => place,
+        None => find_table(conn, option, wanted).await?,
+    };
+    let columns = columns(conn, place.oid, true).await?;
+    Ok(Found::of(place.table, &columns))
+}
+
+struct Place {
+    oid: i64,
+    schema: String,
+    /// The name as it is written in a statement.
+    table: String,
+}
+
+async fn find_table(conn: &mut PgConnection, option: &'static str, wanted: &str) -> Result<Place> {
     let sql = "SELECT c.oid::int8, c.relkind::text, n.nspname::text, c.relname::text \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE lower(c.relname) = lower($1) AND c.relkind IN ('r', 'p', 'f', 'v', 'm') \
@@ -96,9 +169,12 @@ async fn find_table(conn: &mut PgConnection, wanted: &str) -> Result<(i64, Strin
             .await
             .map_err(fault)?;
         match found {
-            Some((_, kind, ..)) if kind == "v" || kind == "m" => return Err(a_view(wanted)),
+            Some((_, kind, ..)) if kind == "v" || kind == "m" => {
+                return Err(a_view(option, wanted));
+            }
             Some((oid, _, schema, name)) => {
-                return Ok((oid, format!("{}.{}", quote(&schema), quote(&name))));
+                let table = format!("{}.{}", quote(&schema), quote(&name));
+                return Ok(Place { oid, schema, table });
             }
             None => {}
         }
@@ -108,10 +184,11 @@ async fn find_table(conn: &mut PgConnection, wanted: &str) -> Result<(i64, Strin
                WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' \
                AND n.nspname NOT LIKE 'pg\\_%' LIMIT 1000";
     let names: Vec<String> = query_scalar(sql).fetch_all(conn).await.map_err(fault)?;
-    Err(no_table(wanted, names.iter().map(String::as_str)))
+    Err(no_table(option, wanted, names.iter().map(String::as_str)))
 }
 
-async fn columns(conn: &mut PgConnection, oid: i64) -> Result<Vec<Column>> {
+/// Returns all columns, or those that may be read.
+async fn columns(conn: &mut PgConnection, oid: i64, readable: bool) -> Result<Vec<Column>> {
     let sql = "SELECT a.attname::text, coalesce(b.typname, t.typname)::text, \
                format_type(coalesce(b.oid, t.oid), -1), a.attnotnull, \
                coalesce((SELECT max(CASE WHEN i.indisprimary THEN 2 ELSE 1 END) FROM pg_index i \
@@ -120,9 +197,10 @@ async fn columns(conn: &mut PgConnection, oid: i64) -> Result<Vec<Column>> {
                FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
                LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype \
                WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped \
+               AND (NOT $2 OR has_column_privilege(a.attrelid, a.attnum, 'SELECT')) \
                ORDER BY a.attnum";
     let rows: Vec<(String, String, String, bool, i32)> =
-        query_as(sql).bind(oid).fetch_all(conn).await.map_err(fault)?;
+        query_as(sql).bind(oid).bind(readable).fetch_all(conn).await.map_err(fault)?;
     let column = |(name, kind, full_kind, not_null, unique): (_, _, _, bool, i32)| Column {
         name,
         kind,

@@ -1,7 +1,9 @@
 use audit_core::{Error, ErrorKind, Result};
 
+use crate::client::Facts;
 use crate::config::SqlConfig;
 use crate::error::near;
+use crate::layout::Found;
 
 /// A column, as the database describes it.
 #[derive(Clone, Debug)]
@@ -16,67 +18,96 @@ pub(crate) struct Column {
     pub(crate) unique: u8,
 }
 
-/// The columns that are read, by their roles.
+impl Found {
+    /// `columns` are those that may be read.
+    pub(crate) fn of(table: String, columns: &[Column]) -> Self {
+        let key = columns.iter().find(|column| column.unique == 2);
+        Self {
+            table,
+            key: key.map(|column| column.name.clone()),
+            columns: columns.iter().map(|column| column.name.clone()).collect(),
+        }
+    }
+}
+
+/// The columns of a table, and what names its rows.
 #[derive(Debug)]
 pub(crate) struct Roles<'a> {
+    config: &'a SqlConfig,
+    columns: &'a [Column],
     pub(crate) id: &'a Column,
-    pub(crate) sent: &'a Column,
-    pub(crate) message: &'a Column,
-    pub(crate) created_at: Option<&'a Column>,
     /// What orders the rows and names them: the id, or another that is unique.
-    pub(crate) key: &'a Column,
+    key: Option<&'a Column>,
 }
 
 impl<'a> Roles<'a> {
-    pub(crate) fn find(columns: &'a [Column], config: &SqlConfig) -> Result<Self> {
-        let find = |wanted: &str| {
-            let exact = columns.iter().find(|column| column.name == wanted);
-            exact.or_else(|| columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted)))
-        };
-        let need = |option: &'static str, wanted: &str| {
-            find(wanted).ok_or_else(|| {
-                Error::new(ErrorKind::Config, "the table has no such column")
-                    .with("table", config.table())
-                    .with("column", wanted)
-                    .with_hint(format!(
-                        "set `{option}` to one of its columns: {}",
-                        near(wanted, columns.iter().map(|c| c.name.as_str()))
-                    ))
-            })
-        };
-        let id = need("id_column", &config.id_column)?;
+    pub(crate) fn find(columns: &'a [Column], config: &'a SqlConfig) -> Result<Self> {
+        let id = need(columns, config, "id_column", &config.id_column)?;
         let is_key = |column: &&Column| column.unique > 0 && !column.nullable;
         let key = Some(id)
             .filter(is_key)
-            .or_else(|| columns.iter().filter(is_key).max_by_key(|column| column.unique))
-            .ok_or_else(|| {
-                Error::new(ErrorKind::Config, "no column of the table names each row")
-                    .with("table", config.table())
-                    .with_hint(
-                        "a primary key of one column is needed, or a column that is UNIQUE and \
-                         NOT NULL: make the id the primary key or, if ids repeat, add a column \
-                         that counts by itself; it need not be the id",
-                    )
-            })?;
-        Ok(Self {
-            id,
-            sent: need("sent_column", &config.sent_column)?,
-            message: need("message_column", &config.message_column)?,
-            created_at: match &config.created_at_column {
-                Some(wanted) => Some(need("created_at_column", wanted)?),
-                None => find("created_at"),
-            },
-            key,
+            .or_else(|| columns.iter().filter(is_key).max_by_key(|column| column.unique));
+        Ok(Self { config, columns, id, key })
+    }
+
+    /// Returns a column that has to be there.
+    pub(crate) fn need(&self, option: &'static str, wanted: &str) -> Result<&'a Column> {
+        need(self.columns, self.config, option, wanted)
+    }
+
+    /// Returns the column that says when a row was made, if there is one.
+    pub(crate) fn created_at(&self) -> Result<Option<&'a Column>> {
+        match &self.config.created_at_column {
+            Some(wanted) => self.need("created_at_column", wanted).map(Some),
+            None => Ok(find(self.columns, "created_at")),
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<&'a str> {
+        self.columns.iter().map(|column| column.name.as_str()).collect()
+    }
+
+    pub(crate) fn key(&self) -> Result<&'a Column> {
+        self.key.ok_or_else(|| {
+            Error::new(ErrorKind::Config, "no column of the table names each row")
+                .with("table", self.config.table())
+                .with_hint(
+                    "a primary key of one column is needed, or a column that is UNIQUE and NOT \
+                     NULL: make the id the primary key or, if ids repeat, add a column that counts \
+                     by itself; it need not be the id",
+                )
         })
     }
 
     pub(crate) fn id_is_key(&self) -> bool {
-        self.id.name == self.key.name
+        self.key.is_some_and(|key| key.name == self.id.name)
     }
 
-    pub(crate) fn id_is_unique(&self) -> bool {
-        self.id.unique > 0
+    pub(crate) fn facts(&self) -> Facts {
+        Facts { id_is_unique: self.id.unique > 0, key_is_lasting: self.key.is_some() }
     }
+}
+
+fn find<'a>(columns: &'a [Column], wanted: &str) -> Option<&'a Column> {
+    let exact = columns.iter().find(|column| column.name == wanted);
+    exact.or_else(|| columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted)))
+}
+
+fn need<'a>(
+    columns: &'a [Column],
+    config: &SqlConfig,
+    option: &'static str,
+    wanted: &str,
+) -> Result<&'a Column> {
+    find(columns, wanted).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "the table has no such column")
+            .with("table", config.table())
+            .with("column", wanted)
+            .with_hint(format!(
+                "set `{option}` to one of its columns: {}",
+                near(wanted, columns.iter().map(|c| c.name.as_str()))
+            ))
+    })
 }
 
 /// Says that the flag's type holds no flag.
@@ -87,22 +118,35 @@ pub(crate) fn no_flag(config: &SqlConfig, column: &Column) -> Error {
         .with("type", &column.full_kind)
 }
 
+/// Says that the column of the flag's object has another type.
+pub(crate) fn no_json(config: &SqlConfig, column: &Column) -> Error {
+    Error::new(ErrorKind::Config, "the column is not JSON: rows cannot be marked")
+        .with("table", config.table())
+        .with("column", &column.name)
+        .with("type", &column.full_kind)
+        .with_hint("django-auditlog makes it a JSON column; keyset mode reads without marking")
+}
+
 /// Says that there is no such table.
-pub(crate) fn no_table<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Error {
+pub(crate) fn no_table<'a>(
+    option: &'static str,
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Error {
     let near = near(wanted, names);
     let hint = if near.is_empty() {
         "the database has no tables for this user: is it the right one?".to_owned()
     } else {
-        format!("set `table` to one of: {near}")
+        format!("set `{option}` to one of: {near}")
     };
-    Error::new(ErrorKind::Config, "there is no such table").with("table", wanted).with_hint(hint)
+    Error::new(ErrorKind::Config, "there is no such table").with(option, wanted).with_hint(hint)
 }
 
 /// Says that rows of a view cannot be marked.
-pub(crate) fn a_view(wanted: &str) -> Error {
+pub(crate) fn a_view(option: &'static str, wanted: &str) -> Error {
     Error::new(ErrorKind::Config, "it is a view: rows cannot be marked")
-        .with("table", wanted)
-        .with_hint("set `table` to the table behind the view")
+        .with(option, wanted)
+        .with_hint(format!("set `{option}` to the table behind the view"))
 }
 
 /// Returns where to look for a name: as it stands, then as `schema.table`.

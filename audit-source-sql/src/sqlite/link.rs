@@ -7,11 +7,12 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, Statement, ToSql, TransactionBehavior};
 
 use super::table::{LIST, Table};
-use crate::client::{Facts, Handed, Row, Scan, Value, print};
+use crate::client::{Facts, Handed, Scan};
 use crate::config::SqlConfig;
 use crate::error::sqlite;
 use crate::intake::Intake;
 use crate::keys::{Key, Keys, Span};
+use crate::row::Value;
 
 /// Runs up to this long go as single keys, many in one statement.
 const SHORT_RUN: i64 = 8;
@@ -58,7 +59,7 @@ impl Link {
     }
 
     pub(super) fn facts(&self) -> Facts {
-        Facts { id_is_unique: self.table.id_is_unique }
+        self.table.facts
     }
 
     /// Says how a big table is read faster.
@@ -92,17 +93,10 @@ impl Link {
             None => statement.query([]),
         }
         .map_err(sqlite)?;
-        let id = self.table.id_in_scan;
         let mut ended = true;
         while let Some(row) = rows.next().map_err(sqlite)? {
             let at = |i| row.get_ref(i).map(value).map_err(sqlite);
-            let row = Row {
-                key: at(0)?,
-                message: at(1)?,
-                created_at: at(2)?,
-                id: if id { Some(at(3)?) } else { None },
-            };
-            if !intake.offer(row) {
+            if !self.table.widths.offer(&mut intake, at)? {
                 ended = false;
                 break;
             }
@@ -173,7 +167,7 @@ impl Link {
             while let Some(row) = rows.next().map_err(sqlite)? {
                 let at = |i| row.get_ref(i).map(value).map_err(sqlite);
                 if let Some(key) = at(0)?.key() {
-                    each(key, print(at(1)?, at(2)?));
+                    each(key, self.table.widths.print(at)?);
                 }
             }
         }

@@ -1,8 +1,11 @@
 use audit_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::config::SqlConfig;
+use crate::client::Facts;
+use crate::config::{Layout, SqlConfig};
 use crate::error::{near, sqlite};
+use crate::layout::{ADDITIONAL, Columns, Dialect, Found, Written, if_there};
+use crate::row::Widths;
 
 /// How many keys a list statement takes.
 pub(super) const LIST: usize = 256;
@@ -11,9 +14,8 @@ pub(super) const LIST: usize = 256;
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: String,
-    pub(super) id_is_unique: bool,
-    /// Whether a scan returns the id column, as its fourth; else the id is the key.
-    pub(super) id_in_scan: bool,
+    pub(super) facts: Facts,
+    pub(super) widths: Widths,
     pub(super) uses_index: bool,
     pub(super) scan_first: String,
     pub(super) scan_next: String,
@@ -36,41 +38,27 @@ struct Column {
 impl Table {
     /// Finds table and columns, under the names they really have.
     pub(super) fn find(conn: &Connection, config: &SqlConfig) -> Result<Self> {
-        let (schema, name, without_rowid) = find_table(conn, config.table())?;
+        let Place { schema, name, without_rowid } = find_table(conn, "table", config.table())?;
         let columns = columns(conn, &schema, &name)?;
-        let find = |wanted: &str| columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted));
-        let need = |option: &'static str, wanted: &str| {
-            find(wanted).map(|column| column.name.as_str()).ok_or_else(|| {
-                Error::new(ErrorKind::Config, "the table has no such column")
-                    .with("table", config.table())
-                    .with("column", wanted)
-                    .with_hint(format!(
-                        "set `{option}` to one of its columns: {}",
-                        near(wanted, columns.iter().map(|c| c.name.as_str()))
-                    ))
-            })
-        };
-        let id = need("id_column", &config.id_column)?;
-        let sent = need("sent_column", &config.sent_column)?;
-        let message = need("message_column", &config.message_column)?;
-        let created_at = match &config.created_at_column {
-            Some(wanted) => Some(need("created_at_column", wanted)?),
-            None => find("created_at").map(|column| column.name.as_str()),
+        let roles = Roles { config, columns: &columns };
+        let id = roles.need("id_column", &config.id_column)?;
+        let written = match config.layout {
+            Layout::AuditTable => audit_table(&roles)?,
+            Layout::DjangoAuditlog => django(conn, &schema, &roles)?,
         };
         let key = find_key(conn, config, &schema, &name, &columns, without_rowid)?;
         let id_is_key = key.column.is_some_and(|column| column == id);
         let id_is_unique = id_is_key || is_unique(conn, &schema, &name, id)?;
 
         let table = format!("{}.{}", quote(&schema), quote(&name));
-        let (key, key_column) = (key.expression, key.column);
-        let unsent = format!("{} IS NOT TRUE", quote(sent));
-        let message = quote(message);
-        let created_at = created_at.map_or_else(|| "NULL".to_owned(), quote);
-        let id_part = if id_is_key { String::new() } else { format!(", {}", quote(id)) };
+        let (key, key_column) = (format!("t.{}", key.expression), key.column);
+        let (content, all) = (written.content(), written.columns());
+        let Written { unsent, mark, .. } = &written;
+        let id_part = if id_is_key { String::new() } else { format!(", t.{}", quote(id)) };
         let marks = vec!["?"; LIST].join(", ");
         let scan = |hint: &str, more: &str| {
             format!(
-                "SELECT {key}, {message}, {created_at}{id_part} FROM {table}{hint} \
+                "SELECT {key}, {all}{id_part} FROM {table} AS t{hint} \
                  WHERE {unsent}{more} ORDER BY {key}"
             )
         };
@@ -78,13 +66,12 @@ impl Table {
         // An index that would have to be sorted for each batch is worse than none.
         let plan = plan(conn, &scan("", &behind))?;
         let hint = if plan.contains("TEMP B-TREE") { " NOT INDEXED" } else { "" };
-        let prints = format!("SELECT {key}, {message}, {created_at} FROM {table} WHERE {key}");
+        let prints = format!("SELECT {key}, {content} FROM {table} AS t WHERE {key}");
         // OR FAIL spares SQLite a journal of each statement: a failed one ends the transaction anyway.
-        let mark =
-            format!("UPDATE OR FAIL {table} SET {} = 1 WHERE {unsent} AND {key}", quote(sent));
+        let mark = format!("UPDATE OR FAIL {table} AS t SET {mark} WHERE {unsent} AND {key}");
         Ok(Self {
-            id_is_unique,
-            id_in_scan: !id_is_key,
+            facts: Facts { id_is_unique, key_is_lasting: true },
+            widths: written.widths(!id_is_key),
             uses_index: hint.is_empty() && plan.contains("INDEX"),
             scan_first: scan(hint, ""),
             scan_next: scan(hint, &behind),
@@ -94,15 +81,16 @@ impl Table {
             mark_list: format!("{mark} IN ({marks})"),
             size: match without_rowid {
                 true => format!("SELECT count(*) FROM {table}"),
-                false => format!("SELECT coalesce(max({key}), 0) FROM {table}"),
+                false => format!("SELECT coalesce(max({key}), 0) FROM {table} AS t"),
             },
             // Only an index in the order of the keys helps, and the rowid cannot be indexed.
             index: key_column.map(|column| {
                 let index = quote(&format!("{name}_unsent"));
                 format!(
-                    "CREATE INDEX {index} ON {} ({}) WHERE {unsent}",
+                    "CREATE INDEX {index} ON {} ({}) WHERE {}",
                     quote(&name),
-                    quote(column)
+                    quote(column),
+                    unsent.replace("t.\"", "\"")
                 )
             }),
             name,
@@ -122,9 +110,111 @@ impl Table {
     }
 }
 
-/// Returns schema, name and whether it is a table WITHOUT ROWID. A name with a dot is first looked
-/// for as it stands, then as `schema.table`.
-fn find_table(conn: &Connection, wanted: &str) -> Result<(String, String, bool)> {
+/// The columns of the table.
+struct Roles<'a> {
+    config: &'a SqlConfig,
+    columns: &'a [Column],
+}
+
+impl<'a> Roles<'a> {
+    fn find(&self, wanted: &str) -> Option<&'a str> {
+        let found = self.columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted));
+        found.map(|column| column.name.as_str())
+    }
+
+    fn need(&self, option: &'static str, wanted: &str) -> Result<&'a str> {
+        self.find(wanted).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "the table has no such column")
+                .with("table", self.config.table())
+                .with("column", wanted)
+                .with_hint(format!(
+                    "set `{option}` to one of its columns: {}",
+                    near(wanted, self.columns.iter().map(|c| c.name.as_str()))
+                ))
+        })
+    }
+}
+
+fn audit_table(roles: &Roles<'_>) -> Result<Written> {
+    let config = roles.config;
+    let sent = quote(roles.need("sent_column", &config.sent_column)?);
+    let message = quote(roles.need("message_column", &config.message_column)?);
+    let created_at = match &config.created_at_column {
+        Some(wanted) => Some(roles.need("created_at_column", wanted)?),
+        None => roles.find("created_at"),
+    };
+    let created_at = created_at.map_or("NULL".to_owned(), |made| format!("t.{}", quote(made)));
+    Ok(Written {
+        content: vec![format!("t.{message}"), created_at],
+        others: Vec::new(),
+        unsent: format!("t.{sent} IS NOT TRUE"),
+        mark: format!("{sent} = 1"),
+    })
+}
+
+/// The flag is a key of an object; what is no object is kept in a new one.
+fn django(conn: &Connection, schema: &str, roles: &Roles<'_>) -> Result<Written> {
+    let config = roles.config;
+    let user = match config.user_table.as_str() {
+        "" => None,
+        wanted => Some(find_beside(conn, schema, "user_table", wanted)?),
+    };
+    let content_type = if_there(find_beside(conn, schema, "table", "django_content_type"))?;
+    let dialect = Dialect { quote, text: str::to_owned };
+    let entry: Vec<_> = roles.columns.iter().map(|column| column.name.as_str()).collect();
+    let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
+    let name = quote(roles.need("layout", ADDITIONAL)?);
+    let old = format!("t.{name}");
+    let yes = r#"'{"is_sent":true}'"#;
+    let around = |value: &str| format!("json_set({yes}, '$.{ADDITIONAL}', {value})");
+    let (json, text) = (around(&format!("json({old})")), around(&old));
+    let binary = around(&format!("hex({old})"));
+    Ok(Written {
+        content: columns.content,
+        others: columns.others,
+        unsent: format!(
+            "CASE WHEN json_valid({old}) THEN json_type({old}, '$.is_sent') END IS NOT 'true'"
+        ),
+        mark: format!(
+            "{name} = CASE WHEN {old} IS NULL THEN {yes} \
+             WHEN json_valid({old}) THEN CASE json_type({old}) \
+             WHEN 'object' THEN json_set({old}, '$.is_sent', json('true')) \
+             WHEN 'null' THEN {yes} ELSE {json} END \
+             WHEN typeof({old}) = 'blob' THEN {binary} ELSE {text} END"
+        ),
+    })
+}
+
+/// Finds a table of the same application.
+fn find_beside(
+    conn: &Connection,
+    schema: &str,
+    option: &'static str,
+    wanted: &str,
+) -> Result<Found> {
+    let here = find_table(conn, option, &format!("{schema}.{wanted}"));
+    let place = match if_there(here)? {
+        Some(place) => place,
+        None => find_table(conn, option, wanted)?,
+    };
+    let columns = columns(conn, &place.schema, &place.name)?;
+    let mut primary = columns.iter().filter(|column| column.primary > 0);
+    let key = primary.next().filter(|_| primary.next().is_none());
+    Ok(Found {
+        table: format!("{}.{}", quote(&place.schema), quote(&place.name)),
+        key: key.map(|column| column.name.clone()),
+        columns: columns.iter().map(|column| column.name.clone()).collect(),
+    })
+}
+
+struct Place {
+    schema: String,
+    name: String,
+    without_rowid: bool,
+}
+
+/// Finds a table. A name with a dot is first looked for as it stands, then as `schema.table`.
+fn find_table(conn: &Connection, option: &'static str, wanted: &str) -> Result<Place> {
     let sql = "SELECT schema, name, type, wr FROM pragma_table_list \
                WHERE name = ?1 COLLATE NOCASE AND (?2 IS NULL OR schema = ?2 COLLATE NOCASE) \
                ORDER BY schema = 'main' DESC, name = ?1 DESC LIMIT 1";
@@ -142,10 +232,12 @@ fn find_table(conn: &Connection, wanted: &str) -> Result<(String, String, bool)>
         match found {
             Some((_, _, kind, _)) if kind == "view" => {
                 return Err(Error::new(ErrorKind::Config, "it is a view: rows cannot be marked")
-                    .with("table", wanted)
-                    .with_hint("set `table` to the table behind the view"));
+                    .with(option, wanted)
+                    .with_hint(format!("set `{option}` to the table behind the view")));
             }
-            Some((schema, name, _, without_rowid)) => return Ok((schema, name, without_rowid)),
+            Some((schema, name, _, without_rowid)) => {
+                return Ok(Place { schema, name, without_rowid });
+            }
             None => {}
         }
     }
@@ -156,10 +248,10 @@ fn find_table(conn: &Connection, wanted: &str) -> Result<(String, String, bool)>
     let hint = if names.is_empty() {
         "the database has no tables: is it the right file?".to_owned()
     } else {
-        format!("set `table` to one of: {}", near(wanted, names.iter().map(String::as_str)))
+        format!("set `{option}` to one of: {}", near(wanted, names.iter().map(String::as_str)))
     };
     Err(Error::new(ErrorKind::Config, "there is no such table")
-        .with("table", wanted)
+        .with(option, wanted)
         .with_hint(hint))
 }
 
