@@ -1,10 +1,11 @@
 //! `audit check`: would a run work? Writes nothing.
 
-use audit_core::{Error, ErrorKind, FileCheckpoint, FileDeadLetters, Result, durable};
+use audit_core::{Error, ErrorKind, FileCheckpoint, FileDeadLetters, Result, Source, durable};
 
 use crate::cli::Select;
-use crate::config::{Config, PipelineConfig};
-use crate::{checkpoint, exit, terminal, wire};
+use crate::config::{Config, Settings};
+use crate::wire::{self, WiredSink};
+use crate::{checkpoint, exit, terminal};
 
 /// Runs `audit check`: one line a thing on stdout, and the exit code of the first that failed.
 ///
@@ -16,46 +17,66 @@ pub async fn main(args: &Select) -> Result<u8> {
     let mut code = exit::OK;
     line("configuration", &path.display().to_string(), Ok(()))?;
     for config in &pipelines {
-        let name = config.stream.as_str();
-        for (thing, result) in [
-            ("source", source(config).await),
-            ("sink", sink(config).await),
-            ("checkpoint", checkpoint_place(config)),
-            ("dead letters", dead_letters(config)),
-        ] {
-            let result = result.map_err(|e| checkpoint::advise_run(e, path, &config.stream));
-            if let (Err(e), exit::OK) = (&result, code) {
-                code = exit::of_error(e);
-            }
-            let note = match (&config.dead_letters, thing) {
-                (None, "dead letters") => {
-                    "switched off: a record that cannot be delivered stops it"
-                }
-                _ => "",
-            };
-            line(&format!("{name}: {thing}"), note, result)?;
-        }
+        let settings = &config.settings;
+        let advise = |e| checkpoint::advise_run(e, path, &settings.stream);
+        let (source, sink) = (wire::source(&config.source), wire::sink(&config.sink));
+        let found = pipeline(settings, source, sink, advise).await?;
+        code = if code == exit::OK { found } else { code };
     }
     Ok(code)
 }
 
-async fn source(config: &PipelineConfig) -> Result<()> {
-    wire::source(&config.source)?.check().await
+/// Checks one pipeline, one line a thing on stdout; returns the exit code of the first that failed.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub async fn pipeline(
+    settings: &Settings,
+    source: Result<Box<dyn Source>>,
+    sink: Result<WiredSink>,
+    advise: impl Fn(Error) -> Error,
+) -> Result<u8> {
+    let mut code = exit::OK;
+    let source = async {
+        match source {
+            Ok(mut source) => source.check().await,
+            Err(error) => Err(error),
+        }
+    };
+    let sink = async {
+        match sink {
+            Ok(wired) => wired.sink.check().await,
+            Err(error) => Err(error),
+        }
+    };
+    for (thing, result) in [
+        ("source", source.await),
+        ("sink", sink.await),
+        ("checkpoint", checkpoint_place(settings)),
+        ("dead letters", dead_letters(settings)),
+    ] {
+        let result = result.map_err(&advise);
+        if let (Err(e), exit::OK) = (&result, code) {
+            code = exit::of_error(e);
+        }
+        let note = match (&settings.dead_letters, thing) {
+            (None, "dead letters") => "switched off: a record that cannot be delivered stops it",
+            _ => "",
+        };
+        line(&format!("{}: {thing}", settings.stream), note, result)?;
+    }
+    Ok(code)
 }
 
-async fn sink(config: &PipelineConfig) -> Result<()> {
-    wire::sink(&config.sink)?.sink.check().await
-}
-
-fn checkpoint_place(config: &PipelineConfig) -> Result<()> {
-    let files = FileCheckpoint::open(&config.checkpoint);
-    let path = files.path(&config.stream);
+fn checkpoint_place(settings: &Settings) -> Result<()> {
+    let files = FileCheckpoint::open(&settings.checkpoint);
+    let path = files.path(&settings.stream);
     durable::check_writable(&path).map_err(|e| e.while_doing("check the checkpoint"))?;
-    files.peek(&config.stream).map(drop)
+    files.peek(&settings.stream).map(drop)
 }
 
-fn dead_letters(config: &PipelineConfig) -> Result<()> {
-    match &config.dead_letters {
+fn dead_letters(settings: &Settings) -> Result<()> {
+    match &settings.dead_letters {
         Some(path) => FileDeadLetters::open(path).check(),
         None => Ok(()),
     }

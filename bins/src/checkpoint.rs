@@ -25,8 +25,8 @@ pub fn main(command: &cli::Checkpoint) -> Result<u8> {
 }
 
 fn open(one: &One) -> Result<(StreamId, FileCheckpoint)> {
-    let pipeline = Config::load(&one.file.config)?.single(one.pipeline.as_ref())?;
-    Ok((pipeline.stream, FileCheckpoint::open(pipeline.checkpoint)))
+    let settings = Config::load(&one.file.config)?.single(one.pipeline.as_ref())?.settings;
+    Ok((settings.stream, FileCheckpoint::open(settings.checkpoint)))
 }
 
 fn show(one: &One, json: bool) -> Result<u8> {

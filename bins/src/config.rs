@@ -30,16 +30,26 @@ pub struct Config {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PipelineConfig {
-    /// NAME: the stream's name in checkpoints, logs and summaries.
-    pub stream: StreamId,
+    /// Everything that is not about an adapter.
+    pub settings: Settings,
     /// The `source` table, for the adapter that its `type` names.
     pub source: Section,
     /// The `sink` table, likewise.
     pub sink: Section,
+}
+
+/// How a pipeline runs, whatever its source and sink.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The stream's name in checkpoints, logs and summaries.
+    pub stream: StreamId,
     /// Whether to go on when there is nothing new.
     pub follow: bool,
     /// What bounds a batch.
     pub limit: Limit,
+    /// How many events a run may bring into the sink before it ends.
+    pub max_events: Option<u64>,
     /// How long failed calls are tried again.
     pub retry: RetryPolicy,
     /// How long a write may take to finish after a stop was requested.
@@ -144,7 +154,7 @@ impl Config {
         let mut selected = Vec::new();
         for name in names {
             let Some(pipeline) = self.pipelines.remove(name) else {
-                if selected.iter().any(|p: &PipelineConfig| p.stream == *name) {
+                if selected.iter().any(|p: &PipelineConfig| p.settings.stream == *name) {
                     continue;
                 }
                 return Err(self.no_such_pipeline(name));
@@ -207,20 +217,47 @@ impl PipelineConfig {
         }
         let limits: Limits = document.optional(&mut table, at, "limits")?;
         let retries: Retries = document.optional(&mut table, at, "retry")?;
-        let dead_letters = match keys.dead_letters {
-            None => Some(state_dir.join(format!("{stream}.dead-letters.ndjson"))),
-            Some(DeadLettersKey(path)) => path.map(|path| dir.join(path)),
-        };
-        Ok(Self {
-            stream: stream.clone(),
-            source,
-            sink,
+        let settings = Settings::new(stream.clone(), state_dir);
+        let settings = Settings {
             follow: keys.follow,
             limit: limits.apply(),
             retry: retries.apply(),
-            grace: keys.grace.unwrap_or(Duration::from_secs(30)),
+            grace: keys.grace.unwrap_or(settings.grace),
             checkpoint: keys.checkpoint.map_or_else(|| state_dir.to_owned(), |path| dir.join(path)),
-            dead_letters,
+            dead_letters: match keys.dead_letters {
+                None => settings.dead_letters,
+                Some(DeadLettersKey(path)) => path.map(|path| dir.join(path)),
+            },
+            ..settings
+        };
+        Ok(Self { settings, source, sink })
+    }
+}
+
+impl Settings {
+    /// Creates settings with every default, with all state in one directory.
+    pub fn new(stream: StreamId, state_dir: &Path) -> Self {
+        Self {
+            follow: false,
+            limit: Limit::default(),
+            max_events: None,
+            retry: RetryPolicy::default(),
+            grace: Duration::from_secs(30),
+            checkpoint: state_dir.to_owned(),
+            dead_letters: Some(state_dir.join(format!("{stream}.dead-letters.ndjson"))),
+            stream,
+        }
+    }
+
+    /// Returns the file of the dead letters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when they are switched off.
+    pub fn dead_letter_file(&self) -> Result<&Path> {
+        self.dead_letters.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::Config, "the pipeline has no dead letters")
+                .with("pipeline", &self.stream)
+                .with_hint("they are switched off in its configuration")
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `audit dead-letters`: what could not be delivered, and trying again.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use audit_core::{DeadLetter, Error, ErrorKind, FileDeadLetters, Record, Result, StreamId};
 use chrono::SecondsFormat;
@@ -8,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::cli::{self, One, Store};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::run::{self, Job, Options};
-use crate::{exit, summary, terminal, wire};
+use crate::wire::{self, WiredSink};
+use crate::{exit, summary, terminal};
 
 /// Runs `audit dead-letters`.
 ///
@@ -31,21 +33,19 @@ fn open(store: &Store) -> Result<FileDeadLetters> {
             .with("path", path.display())
             .with_hint("correct the path; a pipeline makes the file with its first letter")),
         (None, Some(config)) => {
-            let pipeline = Config::load(config)?.single(store.pipeline.as_ref())?;
-            pipeline.dead_letters.map(FileDeadLetters::open).ok_or_else(|| off(&pipeline.stream))
+            let settings = Config::load(config)?.single(store.pipeline.as_ref())?.settings;
+            settings.dead_letter_file().map(FileDeadLetters::open)
         }
         (None, None) => Err(Error::new(ErrorKind::Config, "which dead letters?")
             .with_hint("give --config or --path")),
     }
 }
 
-fn off(stream: &StreamId) -> Error {
-    Error::new(ErrorKind::Config, "the pipeline has no dead letters")
-        .with("pipeline", stream)
-        .with_hint("remove `dead_letters = false` from its table")
-}
-
-fn list(store: &FileDeadLetters, as_json: bool) -> Result<u8> {
+/// Lists what waits in a store.
+///
+/// # Errors
+/// Those of the store and of stdout.
+pub fn list(store: &FileDeadLetters, as_json: bool) -> Result<u8> {
     let mut failed = None;
     let mut number: u64 = 0;
     terminal::out(|out| {
@@ -103,7 +103,11 @@ fn describe(letter: &DeadLetter) -> Value {
     })
 }
 
-fn show(store: &FileDeadLetters, id: &str, only_body: bool) -> Result<u8> {
+/// Shows one letter whole, or only its record.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when there is no such letter; those of the store and of stdout.
+pub fn show(store: &FileDeadLetters, id: &str, only_body: bool) -> Result<u8> {
     for letter in store.letters()? {
         let letter = letter?;
         if letter.id().as_str() == id {
@@ -145,17 +149,28 @@ fn write_letter(out: &mut dyn Write, letter: &DeadLetter, only_body: bool) -> io
 async fn replay(one: &One, app: &App) -> Result<u8> {
     let path = &one.file.config;
     let config = Config::load(path)?.single(one.pipeline.as_ref())?;
-    let store = config
-        .dead_letters
-        .as_ref()
-        .map(FileDeadLetters::open)
-        .ok_or_else(|| off(&config.stream))?;
-    let stream: StreamId = format!("{}.replay", config.stream).parse()?;
-    let total = Some(store.letters()?.count() as u64);
-    let source = Box::new(store.replay()?);
-    let options = Options { dry_run: false, follow: Some(false), total };
-    let sink = wire::sink(&config.sink)?;
-    let job = Job::with_stream(&config, stream, source, sink, options);
-    let reports = run::run(vec![job], app, Some(path)).await?;
+    redeliver(&config.settings, wire::sink(&config.sink)?, app, Some(path)).await
+}
+
+/// Delivers what waits in the dead letters of a pipeline; what fails again stays.
+///
+/// # Errors
+/// Those of the store; how the delivery ends is in the exit code.
+pub async fn redeliver(
+    settings: &Settings,
+    sink: WiredSink,
+    app: &App,
+    config: Option<&Path>,
+) -> Result<u8> {
+    let store = FileDeadLetters::open(settings.dead_letter_file()?);
+    let options = Options {
+        dry_run: false,
+        follow: Some(false),
+        total: Some(store.letters()?.count() as u64),
+    };
+    let stream: StreamId = format!("{}.replay", settings.stream).parse()?;
+    let settings = Settings { stream, max_events: None, ..settings.clone() };
+    let job = Job::new(&settings, Box::new(store.replay()?), sink, options);
+    let reports = run::run(vec![job], app, config).await?;
     Ok(summary::code(&reports))
 }

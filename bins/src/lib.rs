@@ -13,7 +13,15 @@ pub mod progress;
 #[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
 pub mod quickstart;
 pub mod run;
+pub mod ship;
 pub mod signals;
+#[cfg(all(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql",
+    feature = "sink-elastic"
+))]
+pub mod sql_to_elastic;
 pub mod summary;
 pub mod terminal;
 pub mod wire;

@@ -85,7 +85,8 @@ pub async fn main(args: &cli::Quickstart, app: &App) -> Result<u8> {
 
     let config = Config::load(&places.config)?.single(None)?;
     let options = Options { dry_run: false, follow: Some(false), total: Some(unsent) };
-    let job = Job::new(&config, wire::source(&config.source)?, wire::sink(&config.sink)?, options);
+    let (source, sink) = (wire::source(&config.source)?, wire::sink(&config.sink)?);
+    let job = Job::new(&config.settings, source, sink, options);
     let reports = run::run(vec![job], app, Some(&places.config)).await?;
     if !app.quiet && reports.iter().all(|r| r.error.is_none()) {
         show(&places, &args.dir, args.broken > 0)?;

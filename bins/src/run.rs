@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::app::App;
 use crate::checkpoint::{self, ReadOnly};
-use crate::config::{Config, PipelineConfig};
+use crate::config::{Config, Settings};
 use crate::progress::{self, Meter};
 use crate::signals::{Signals, Stop};
 use crate::summary::{self, Report};
@@ -55,11 +55,11 @@ pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
         let sink = wire::sink(&config.sink)?;
         if sink.stdout
             && !args.dry_run
-            && let Some(other) = stdout.replace(config.stream.clone())
+            && let Some(other) = stdout.replace(config.settings.stream.clone())
         {
-            return Err(only_one_stdout(&other, &config.stream));
+            return Err(only_one_stdout(&other, &config.settings.stream));
         }
-        jobs.push(Job::new(&config, wire::source(&config.source)?, sink, options));
+        jobs.push(Job::new(&config.settings, wire::source(&config.source)?, sink, options));
     }
     if let (true, Some(stream)) = (args.summary_json, stdout) {
         return Err(Error::new(ErrorKind::Config, "--summary-json needs stdout for itself")
@@ -74,38 +74,31 @@ pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
 }
 
 impl Job {
-    /// Puts a pipeline together as its configuration says.
+    /// Puts a pipeline together as its settings say.
     pub fn new(
-        config: &PipelineConfig,
+        settings: &Settings,
         source: Box<dyn Source>,
         sink: WiredSink,
         options: Options,
     ) -> Self {
-        Self::with_stream(config, config.stream.clone(), source, sink, options)
-    }
-
-    /// As [`new`](Self::new), with the progress kept under another name.
-    pub fn with_stream(
-        config: &PipelineConfig,
-        stream: StreamId,
-        source: Box<dyn Source>,
-        sink: WiredSink,
-        options: Options,
-    ) -> Self {
+        let stream = settings.stream.clone();
         let Options { dry_run, follow, total } = options;
-        let files = FileCheckpoint::open(&config.checkpoint);
+        let files = FileCheckpoint::open(&settings.checkpoint);
         let checkpoint: Arc<dyn Checkpoint> = match dry_run {
             true => Arc::new(ReadOnly(files)),
             false => Arc::new(files),
         };
-        let follow = follow.unwrap_or(config.follow) && !dry_run;
+        let follow = follow.unwrap_or(settings.follow) && !dry_run;
         let mut pipeline = Pipeline::new(stream.clone(), source, sink.sink, checkpoint)
-            .limit(config.limit)
-            .retry(config.retry)
-            .grace(config.grace)
+            .limit(settings.limit)
+            .retry(settings.retry)
+            .grace(settings.grace)
             .follow(follow)
             .dry_run(dry_run);
-        if let Some(path) = &config.dead_letters {
+        if let Some(max_events) = settings.max_events {
+            pipeline = pipeline.max_events(max_events);
+        }
+        if let Some(path) = &settings.dead_letters {
             pipeline = pipeline.dead_letters(Arc::new(FileDeadLetters::open(path)));
         }
         Self { stream, pipeline, follow, dry_run, total }

@@ -38,8 +38,7 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             let mut section = section.clone();
             let dir = section.dir().to_owned();
             section.rewrite("url", |url| absolute_sqlite(url, &dir));
-            let source = audit_source_sql::SqlSource::new(section.parse()?);
-            Ok(Box::new(source.map_err(|e| e.with("key", section.key()))?))
+            sql(section.parse()?).map_err(|e| e.with("key", section.key()))
         }
         kind if SOURCES.contains(&kind) => {
             Err(built_without(section, "source-sql-sqlite,source-sql-postgres,source-sql-mysql"))
@@ -73,13 +72,33 @@ pub fn sink(section: &Section) -> Result<WiredSink> {
             for file in files.into_iter().flatten() {
                 *file = section.dir().join(&file);
             }
-            let sink = audit_sink_elastic::ElasticSink::new(config);
-            let sink = Arc::new(sink.map_err(|e| e.with("key", section.key()))?);
-            Ok(WiredSink { sink, stdout: false })
+            elastic(config).map_err(|e| e.with("key", section.key()))
         }
         kind if SINKS.contains(&kind) => Err(built_without(section, &format!("sink-{kind}"))),
         _ => Err(section.unknown_type(SINKS)),
     }
+}
+
+/// Makes the source of an SQL table.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for values that cannot be meant.
+#[cfg(any(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
+pub fn sql(config: audit_source_sql::SqlConfig) -> Result<Box<dyn Source>> {
+    Ok(Box::new(audit_source_sql::SqlSource::new(config)?))
+}
+
+/// Makes the sink of an Elasticsearch or OpenSearch cluster.
+///
+/// # Errors
+/// As [`sql`].
+#[cfg(feature = "sink-elastic")]
+pub fn elastic(config: audit_sink_elastic::ElasticConfig) -> Result<WiredSink> {
+    Ok(WiredSink { sink: Arc::new(audit_sink_elastic::ElasticSink::new(config)?), stdout: false })
 }
 
 fn built_without(section: &Section, feature: &str) -> Error {
