@@ -1,4 +1,5 @@
-//! The contract of a source, on the classic table and on one with text keys and no rowid.
+//! The contract of a source, on the classic table, on one with text keys and no rowid, and on that of
+//! django-auditlog.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -86,13 +87,7 @@ impl SourceHarness for Table {
         if kind != ErrorKind::Unavailable {
             return false;
         }
-        // Longer than the source waits, shorter than it waits twice.
-        let blocker = Connection::open(self.db.path()).unwrap();
-        blocker.execute_batch("BEGIN EXCLUSIVE").unwrap();
-        std::thread::spawn(move || {
-            std::thread::sleep(BUSY + BUSY / 2);
-            drop(blocker);
-        });
+        block(&self.db);
         true
     }
 
@@ -100,6 +95,16 @@ impl SourceHarness for Table {
         // Rows are there at once; longer than the source asks for is never needed.
         tokio::time::sleep(wait.min(Duration::from_millis(20))).await;
     }
+}
+
+/// Holds the database for longer than the source waits, and shorter than it waits twice.
+fn block(db: &Db) {
+    let blocker = Connection::open(db.path()).unwrap();
+    blocker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    std::thread::spawn(move || {
+        std::thread::sleep(BUSY + BUSY / 2);
+        drop(blocker);
+    });
 }
 
 mod classic {
@@ -118,6 +123,101 @@ mod text_keys_without_rowid {
         let ddl = "CREATE TABLE audit_logs (id TEXT PRIMARY KEY, is_sent BOOLEAN, message BLOB, \
                    created_at TEXT) WITHOUT ROWID";
         Table::new(ddl, true)
+    }
+    audit_core::conformance!(source: start);
+}
+
+mod django_auditlog {
+    use audit_source_sql::{Layout, SqlSource};
+
+    use super::*;
+
+    /// Larger ones are bad.
+    const LARGEST: usize = 10_000;
+
+    struct Entries {
+        db: Db,
+        next: i64,
+        late: i64,
+    }
+
+    impl Entries {
+        fn insert(&self, id: i64, time: i64, repr: &str) -> EventId {
+            let time = format!("2024-05-06 07:{:02}:{:02}.5", time / 60 % 60, time % 60);
+            let changes = format!(r#"{{"n": [ {id} ,1.10]}}"#);
+            self.db.execute(
+                "INSERT INTO auditlog_logentry (id, timestamp, action, object_pk, object_repr, \
+                 changes, additional_data) VALUES (?, ?, 1, 'k', ?, ?, '[\"poison\"]')",
+                (id, &time, repr, &changes),
+            );
+            // Columns that are not there count as NULL, and each NULL adds its place.
+            let mut print = (0..=5).sum();
+            print = xxh3_64_with_seed(changes.as_bytes(), print);
+            print = xxh3_64_with_seed(repr.as_bytes(), print);
+            print = xxh3_64_with_seed(b"k", print);
+            print = xxh3_64_with_seed(&1_i64.to_le_bytes(), print);
+            print = xxh3_64_with_seed(time.as_bytes(), print);
+            EventId::new(format!("auditlog_logentry:{id}:{print:016x}"))
+        }
+
+        fn add(&mut self, time: i64) -> EventId {
+            self.next += 10;
+            self.insert(self.next, time, "r")
+        }
+    }
+
+    #[async_trait]
+    impl SourceHarness for Entries {
+        async fn source(&mut self) -> Box<dyn Source> {
+            let mut config = self.db.config();
+            config.layout = Layout::DjangoAuditlog;
+            config.user_table = String::new();
+            config.busy_timeout = BUSY;
+            config.max_event_bytes = LARGEST;
+            Box::new(SqlSource::new(config).unwrap())
+        }
+
+        async fn seed(&mut self, records: usize) -> Vec<EventId> {
+            (0..records).map(|_| self.add(self.next)).collect()
+        }
+
+        async fn seed_tied(&mut self, records: usize) -> Vec<EventId> {
+            (0..records).map(|_| self.add(3599)).collect()
+        }
+
+        async fn seed_bad(&mut self) -> bool {
+            self.next += 10;
+            self.insert(self.next, 0, &"x".repeat(LARGEST));
+            true
+        }
+
+        async fn seed_late(&mut self) -> Option<EventId> {
+            self.late += 1;
+            let between = self.next - 15 + self.late;
+            Some(self.insert(between, 0, "late"))
+        }
+
+        async fn fail_next(&mut self, kind: ErrorKind) -> bool {
+            if kind != ErrorKind::Unavailable {
+                return false;
+            }
+            block(&self.db);
+            true
+        }
+
+        async fn idle(&mut self, wait: Duration) {
+            tokio::time::sleep(wait.min(Duration::from_millis(20))).await;
+        }
+    }
+
+    async fn start() -> Entries {
+        let db = Db::new(
+            "CREATE TABLE auditlog_logentry (id INTEGER PRIMARY KEY, timestamp datetime, \
+             action smallint, object_pk varchar(255), object_repr text, changes text, \
+             additional_data text)",
+        );
+        db.app.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+        Entries { db, next: 1000, late: 0 }
     }
     audit_core::conformance!(source: start);
 }

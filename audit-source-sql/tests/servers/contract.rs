@@ -6,7 +6,7 @@ use audit_core::{ErrorKind, EventId, Source};
 use audit_source_sql::SqlSource;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::db::{Db, Kind, connect};
+use crate::db::{Db, Kind};
 
 /// Long beside a connection to a busy server.
 const BUSY: Duration = Duration::from_secs(1);
@@ -84,23 +84,7 @@ impl SourceHarness for Table {
             return false;
         }
         // Longer than the source waits, shorter than it waits twice.
-        let mut blocker = Db {
-            kind: self.db.kind,
-            url: self.db.url.clone(),
-            table: self.db.table.clone(),
-            app: connect(self.db.kind, &self.db.url).await,
-        };
-        blocker
-            .run(match self.db.kind {
-                Kind::Postgres => "BEGIN; LOCK TABLE {t}",
-                Kind::MariaDb => "LOCK TABLES {t} WRITE",
-            })
-            .await;
-        let time = BUSY * 9 / 5;
-        tokio::spawn(async move {
-            tokio::time::sleep(time).await;
-            drop(blocker);
-        });
+        self.db.block(BUSY * 9 / 5).await;
         true
     }
 

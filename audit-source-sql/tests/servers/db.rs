@@ -162,6 +162,23 @@ impl Db {
         }
     }
 
+    /// Keeps everybody from the table for so long, on a connection of its own.
+    pub(crate) async fn block(&self, time: Duration) {
+        let app = connect(self.kind, &self.url).await;
+        let mut blocker =
+            Self { kind: self.kind, url: self.url.clone(), table: self.table.clone(), app };
+        blocker
+            .run(match self.kind {
+                Kind::Postgres => "BEGIN; LOCK TABLE {t}",
+                Kind::MariaDb => "LOCK TABLES {t} WRITE",
+            })
+            .await;
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            drop(blocker);
+        });
+    }
+
     pub(crate) async fn done(mut self) {
         self.run("DROP TABLE {t}").await;
     }

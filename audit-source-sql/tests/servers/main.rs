@@ -7,6 +7,7 @@
 
 mod contract;
 mod db;
+mod django;
 mod login;
 mod passes;
 mod tables;
