@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use audit_core::{Cursor, Result};
+use chrono::{DateTime, Utc};
 
 use crate::cursor::Position;
 use crate::intake::Intake;
@@ -29,6 +30,18 @@ pub(crate) trait Client: Send {
     /// Returns the version of the data: it changes with each commit of somebody else. `None`: this
     /// database does not tell.
     async fn version(&mut self) -> Result<Option<i64>>;
+
+    /// Returns up to so many rows behind a key that are sent and were made before a point in time.
+    async fn stale(
+        &mut self,
+        after: Option<Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>>;
+
+    /// Deletes those of these rows that are sent and were made before a point in time, in one
+    /// transaction, and returns how many.
+    async fn delete(&mut self, keys: Vec<Key>, before: DateTime<Utc>) -> Result<u64>;
 
     /// Finds out on a connection of its own whether rows could be read and marked.
     async fn check(&mut self) -> Result<()>;

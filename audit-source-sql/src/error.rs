@@ -30,6 +30,20 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// Says that nothing tells old rows from new ones.
+pub(crate) fn no_time(table: &str) -> Error {
+    Error::new(ErrorKind::Config, "no column says when a row was made")
+        .with("table", table)
+        .with_hint("set `created_at_column` to a column of a time or date; without, rows stay")
+}
+
+/// What is said when rows of other tables refer to a row.
+pub(crate) const REFERENCED: (ErrorKind, &str, &str) = (
+    ErrorKind::Config,
+    "rows of another table refer to these",
+    "delete those first, or let their foreign key say `ON DELETE CASCADE` or `SET NULL`",
+);
+
 /// Makes an error of SQLite one of the workspace.
 #[cfg(feature = "sqlite")]
 pub(crate) fn sqlite(error: rusqlite::Error) -> Error {
@@ -63,6 +77,12 @@ pub(crate) fn sqlite(error: rusqlite::Error) -> Error {
         Some(Code::DiskFull) => (ErrorKind::Unavailable, "no space left for the database", ""),
         Some(Code::SystemIoFailure | Code::OutOfMemory | Code::FileLockingProtocolFailed) => {
             (ErrorKind::Unavailable, "the database cannot be used now", "")
+        }
+        // The extended code of a foreign key.
+        Some(Code::ConstraintViolation)
+            if error.sqlite_error().is_some_and(|e| e.extended_code == 787) =>
+        {
+            REFERENCED
         }
         Some(Code::ConstraintViolation) => (
             ErrorKind::Config,

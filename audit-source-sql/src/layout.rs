@@ -21,6 +21,8 @@ pub(crate) struct Written {
     pub(crate) unsent: String,
     /// What marks a row: `column = value`.
     pub(crate) mark: String,
+    /// When the row was made, if that can be compared with a point in time.
+    pub(crate) made: Option<String>,
 }
 
 impl Written {

@@ -4,6 +4,7 @@
     allow(dead_code, unused_imports, reason = "each database needs its own part")
 )]
 
+mod cleaner;
 mod client;
 mod config;
 mod cursor;
@@ -26,5 +27,6 @@ mod source;
 mod sqlite;
 mod time;
 
+pub use cleaner::Cleaner;
 pub use config::{Changes, Layout, Operation, SqlConfig, SqlTls};
 pub use source::SqlSource;

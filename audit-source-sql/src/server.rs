@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
+use chrono::{DateTime, Utc};
 
 use crate::client::{Client, Facts, Handed, Scan};
 use crate::config::SqlConfig;
@@ -51,6 +52,19 @@ pub(crate) trait Link: Sized + Send {
 
     /// Sets the flag of these rows.
     async fn set(&mut self, keys: &[Key]) -> Result<()>;
+
+    /// Returns up to so many rows behind a key that are sent and were made before a point in time,
+    /// in the order of keys.
+    async fn stale(
+        &mut self,
+        after: Option<&Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>>;
+
+    /// Deletes those of these rows that are sent and were made before a point in time, and returns
+    /// how many.
+    async fn delete(&mut self, keys: &[Key], before: DateTime<Utc>) -> Result<u64>;
 
     async fn begin(&mut self) -> Result<()>;
 
@@ -146,6 +160,27 @@ impl<L: Link> Client for ServerClient<L> {
         Ok(None)
     }
 
+    async fn stale(
+        &mut self,
+        after: Option<Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>> {
+        let mut link = self.link().await?;
+        let call = link.stale(after.as_ref(), before, rows);
+        let keys = within(CALL, &self.place, "look for old rows", call).await?;
+        self.link = Some(link);
+        Ok(keys)
+    }
+
+    async fn delete(&mut self, keys: Vec<Key>, before: DateTime<Utc>) -> Result<u64> {
+        let mut link = self.link().await?;
+        let call = delete(&mut link, keys, before);
+        let deleted = within(CALL, &self.place, "delete old rows", call).await?;
+        self.link = Some(link);
+        Ok(deleted)
+    }
+
     async fn check(&mut self) -> Result<()> {
         within(CONNECT, &self.place, "check the table", L::open(&self.config)).await.map(|_| ())
     }
@@ -224,6 +259,16 @@ async fn mark<L: Link>(link: &mut L, batches: Vec<Arc<Handed>>) -> Result<usize>
     }
     link.commit().await?;
     Ok(changed)
+}
+
+async fn delete<L: Link>(link: &mut L, keys: Vec<Key>, before: DateTime<Utc>) -> Result<u64> {
+    let mut deleted = 0;
+    link.begin().await?;
+    for keys in keys.chunks(L::KEYS) {
+        deleted += link.delete(keys, before).await?;
+    }
+    link.commit().await?;
+    Ok(deleted)
 }
 
 /// Keys, so many at a time.

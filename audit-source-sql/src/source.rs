@@ -69,7 +69,7 @@ impl SqlSource {
     }
 }
 
-fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
+pub(crate) fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
     match database {
         #[cfg(feature = "sqlite")]
         Database::Sqlite(path) => {

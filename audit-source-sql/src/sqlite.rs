@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
+use chrono::{DateTime, Utc};
 
 use self::link::Link;
 use crate::client::{Client, Facts, Handed, Scan};
@@ -82,6 +83,19 @@ impl Client for SqliteClient {
 
     async fn version(&mut self) -> Result<Option<i64>> {
         self.run("look for changes", |link| link.version().map(Some)).await
+    }
+
+    async fn stale(
+        &mut self,
+        after: Option<Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>> {
+        self.run("look for old rows", move |link| link.stale(after, before, rows)).await
+    }
+
+    async fn delete(&mut self, keys: Vec<Key>, before: DateTime<Utc>) -> Result<u64> {
+        self.run("delete old rows", move |link| link.delete(&keys, before)).await
     }
 
     async fn check(&mut self) -> Result<()> {

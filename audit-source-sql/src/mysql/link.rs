@@ -1,13 +1,15 @@
 use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row as _, query};
 
-use super::table::{Kind, Table};
+use super::table::{Clear, Kind, Table};
 use crate::client::Facts;
 use crate::config::SqlConfig;
+use crate::error::no_time;
 use crate::intake::Intake;
 use crate::keys::Key;
 use crate::row::Value;
@@ -67,7 +69,7 @@ impl Link for MySqlLink {
     async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>> {
         let Self { conn, table } = self;
         let sql = if lock { &table.prints_locked } else { &table.prints };
-        let mut found = bind_all(sql, keys).fetch(conn);
+        let mut found = bind_all(query(AssertSqlSafe(sql.clone())), keys).fetch(conn);
         let mut prints = Vec::with_capacity(keys.len());
         while let Some(row) = found.try_next().await.map_err(fault)? {
             if let Some(key) = value(&row, 0, table.key)?.key() {
@@ -80,7 +82,34 @@ impl Link for MySqlLink {
 
     async fn set(&mut self, keys: &[Key]) -> Result<()> {
         let Self { conn, table } = self;
-        bind_all(&table.set, keys).execute(conn).await.map(|_| ()).map_err(fault)
+        bind_all(query(AssertSqlSafe(table.set.clone())), keys)
+            .execute(conn)
+            .await
+            .map(|_| ())
+            .map_err(fault)
+    }
+
+    async fn stale(
+        &mut self,
+        after: Option<&Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>> {
+        let clear = self.clear()?;
+        let sql = if after.is_some() { &clear.stale_next } else { &clear.stale_first };
+        let mut stale = query(AssertSqlSafe(sql.clone())).bind(text_of(before));
+        if let Some(key) = after {
+            stale = bind(stale, key);
+        }
+        let rows = stale.bind(rows as u64).fetch_all(&mut self.conn).await.map_err(fault)?;
+        let key = self.table.key;
+        rows.iter().filter_map(|row| value(row, 0, key).map(Value::key).transpose()).collect()
+    }
+
+    async fn delete(&mut self, keys: &[Key], before: DateTime<Utc>) -> Result<u64> {
+        let delete = query(AssertSqlSafe(self.clear()?.delete.clone())).bind(text_of(before));
+        let done = bind_all(delete, keys).execute(&mut self.conn).await;
+        done.map(|done| done.rows_affected()).map_err(fault)
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -90,6 +119,16 @@ impl Link for MySqlLink {
     async fn commit(&mut self) -> Result<()> {
         execute(&mut self.conn, "COMMIT".to_owned()).await
     }
+}
+
+impl MySqlLink {
+    fn clear(&self) -> Result<&Clear> {
+        self.table.clear.as_ref().ok_or_else(|| no_time(&self.table.name))
+    }
+}
+
+fn text_of(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
 
 async fn execute(conn: &mut MySqlConnection, sql: String) -> Result<()> {
@@ -108,8 +147,7 @@ fn bind<'a>(query: Statement<'a>, key: &'a Key) -> Statement<'a> {
 }
 
 /// Fills a list; a short one repeats its last key.
-fn bind_all<'a>(sql: &str, keys: &'a [Key]) -> Statement<'a> {
-    let mut query = query(AssertSqlSafe(sql.to_owned()));
+fn bind_all<'a>(mut query: Statement<'a>, keys: &'a [Key]) -> Statement<'a> {
     if let Some(last) = keys.last() {
         for i in 0..MySqlLink::KEYS {
             query = bind(query, keys.get(i).unwrap_or(last));

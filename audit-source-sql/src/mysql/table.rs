@@ -23,6 +23,8 @@ pub(super) enum Kind {
 /// The table as found, and every statement that is run on it.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// As it was asked for.
+    pub(super) name: String,
     pub(super) facts: Facts,
     pub(super) widths: Widths,
     pub(super) key: Kind,
@@ -32,6 +34,15 @@ pub(super) struct Table {
     pub(super) prints: String,
     pub(super) prints_locked: String,
     pub(super) set: String,
+    pub(super) clear: Option<Clear>,
+}
+
+/// The statements that delete old rows.
+#[derive(Debug)]
+pub(super) struct Clear {
+    pub(super) stale_first: String,
+    pub(super) stale_next: String,
+    pub(super) delete: String,
 }
 
 impl Table {
@@ -62,7 +73,7 @@ impl Table {
             }
         };
         let (content, all) = (written.content(), written.columns());
-        let Written { unsent, mark, .. } = &written;
+        let Written { unsent, mark, made, .. } = &written;
         let scan = |more: &str| {
             format!(
                 "SELECT {key_shown}, {all}{id_shown} FROM {table} AS t WHERE {unsent}{more} \
@@ -73,6 +84,19 @@ impl Table {
         let prints = format!(
             "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} IN ({marks}) ORDER BY {key}"
         );
+        let clear = made.as_ref().map(|made| {
+            let old = format!("NOT ({unsent}) AND {made} < CAST(? AS DATETIME(6))");
+            let stale = |more: &str| {
+                format!(
+                    "SELECT {key_shown} FROM {table} AS t WHERE {old}{more} ORDER BY {key} LIMIT ?"
+                )
+            };
+            Clear {
+                stale_first: stale(""),
+                stale_next: stale(&format!(" AND {key} > ?")),
+                delete: format!("DELETE t FROM {table} AS t WHERE {old} AND {key} IN ({marks})"),
+            }
+        });
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
             format!(
@@ -87,6 +111,7 @@ impl Table {
                 .map_err(|e| fault(e).with("table", config.table()))?;
         }
         Ok(Self {
+            name: config.table().to_owned(),
             facts: roles.facts(),
             widths: written.widths(!roles.id_is_key()),
             key: kind,
@@ -95,6 +120,7 @@ impl Table {
             scan_next: scan(&format!(" AND {key} > ?")),
             prints_locked: format!("{prints} FOR UPDATE"),
             prints,
+            clear,
             set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} IN ({marks})"),
         })
     }
@@ -126,12 +152,14 @@ fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
         kind if is_text(kind) || is_blob(kind) || kind == "json" => column(message),
         _ => char(&column(message)),
     };
-    let created_at = roles.created_at()?.map_or("NULL".to_owned(), |made| char(&column(made)));
+    let made = roles.created_at()?;
+    let created_at = made.map_or("NULL".to_owned(), |made| char(&column(made)));
     Ok(Written {
         content: vec![message, created_at],
         others: Vec::new(),
         unsent,
         mark: format!("{sent} = 1"),
+        made: made.and_then(instant),
     })
 }
 
@@ -168,7 +196,8 @@ async fn django(
          ELSE JSON_OBJECT('is_sent', {yes}, '{ADDITIONAL}', JSON_EXTRACT({old}, '$')) END"
     );
     let unsent = format!("NOT ({} <=> 'true')", char(&sent));
-    Ok(Written { content: columns.content, others: columns.others, unsent, mark })
+    let made = instant(roles.need("layout", "timestamp")?);
+    Ok(Written { content: columns.content, others: columns.others, unsent, mark, made })
 }
 
 /// Finds a table of the same application.
@@ -267,6 +296,15 @@ fn is_text(kind: &str) -> bool {
 
 fn is_blob(kind: &str) -> bool {
     kind.ends_with("blob") || matches!(kind, "binary" | "varbinary")
+}
+
+/// Writes a column of a time as a point in time. A day has passed when it is over.
+fn instant(of: &Column) -> Option<String> {
+    match of.kind.as_str() {
+        "datetime" | "timestamp" => Some(column(of)),
+        "date" => Some(format!("({} + INTERVAL 1 DAY)", column(of))),
+        _ => None,
+    }
 }
 
 /// Writes a column.

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use audit_core::Result;
+use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::TryStreamExt;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -9,9 +10,10 @@ use sqlx::postgres::{
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Encode, Row as _, Type, ValueRef, query, query_scalar};
 
-use super::table::Table;
+use super::table::{Clear, Table};
 use crate::client::Facts;
 use crate::config::SqlConfig;
+use crate::error::no_time;
 use crate::intake::Intake;
 use crate::keys::Key;
 use crate::row::Value;
@@ -78,7 +80,7 @@ impl Link for PgLink {
     async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>> {
         let Self { conn, table } = self;
         let sql = if lock { &table.prints_locked } else { &table.prints };
-        let mut found = bind(sql, table, keys).fetch(conn);
+        let mut found = bind(query(AssertSqlSafe(sql.clone())), table, keys).fetch(conn);
         let mut prints = Vec::with_capacity(keys.len());
         while let Some(row) = found.try_next().await.map_err(fault)? {
             if let Some(key) = value(&row, 0)?.key() {
@@ -90,7 +92,36 @@ impl Link for PgLink {
 
     async fn set(&mut self, keys: &[Key]) -> Result<()> {
         let Self { conn, table } = self;
-        bind(&table.set, table, keys).execute(conn).await.map(|_| ()).map_err(fault)
+        bind(query(AssertSqlSafe(table.set.clone())), table, keys)
+            .execute(conn)
+            .await
+            .map(|_| ())
+            .map_err(fault)
+    }
+
+    async fn stale(
+        &mut self,
+        after: Option<&Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>> {
+        let clear = self.clear()?;
+        let sql = if after.is_some() { &clear.stale_next } else { &clear.stale_first };
+        let mut stale = query(AssertSqlSafe(sql.clone())).bind(text_of(before)).bind(rows as i64);
+        if let Some(key) = after {
+            stale = match self.table.key_is_int {
+                true => stale.bind(int(key)),
+                false => stale.bind(Text::of(key)),
+            };
+        }
+        let rows = stale.fetch_all(&mut self.conn).await.map_err(fault)?;
+        rows.iter().filter_map(|row| value(row, 0).map(Value::key).transpose()).collect()
+    }
+
+    async fn delete(&mut self, keys: &[Key], before: DateTime<Utc>) -> Result<u64> {
+        let delete = query(AssertSqlSafe(self.clear()?.delete.clone())).bind(text_of(before));
+        let done = bind(delete, &self.table, keys).execute(&mut self.conn).await;
+        done.map(|done| done.rows_affected()).map_err(fault)
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -103,12 +134,19 @@ impl Link for PgLink {
     }
 }
 
+impl PgLink {
+    fn clear(&self) -> Result<&Clear> {
+        self.table.clear.as_ref().ok_or_else(|| no_time(&self.table.name))
+    }
+}
+
 async fn execute(conn: &mut PgConnection, sql: String) -> Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(fault)
 }
 
-fn bind<'a>(sql: &str, table: &Table, keys: &'a [Key]) -> Query<'a, Postgres, PgArguments> {
-    let query = query(AssertSqlSafe(sql.to_owned()));
+type Statement<'a> = Query<'a, Postgres, PgArguments>;
+
+fn bind<'a>(query: Statement<'a>, table: &Table, keys: &'a [Key]) -> Statement<'a> {
     match table.key_is_int {
         true => query.bind(keys.iter().map(int).collect::<Vec<_>>()),
         false => query.bind(keys.iter().map(Text::of).collect::<Vec<_>>()),
@@ -122,6 +160,10 @@ fn int(key: &Key) -> Option<i64> {
         Key::Int(n) => Some(*n),
         _ => None,
     }
+}
+
+fn text_of(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// Text as it came, whatever its encoding.

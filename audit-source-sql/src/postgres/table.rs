@@ -12,6 +12,8 @@ use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_table, pl
 /// The table as found, and every statement that is run on it.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// As it was asked for.
+    pub(super) name: String,
     pub(super) facts: Facts,
     pub(super) widths: Widths,
     pub(super) key_is_int: bool,
@@ -20,6 +22,15 @@ pub(super) struct Table {
     pub(super) prints: String,
     pub(super) prints_locked: String,
     pub(super) set: String,
+    pub(super) clear: Option<Clear>,
+}
+
+/// The statements that delete old rows.
+#[derive(Debug)]
+pub(super) struct Clear {
+    pub(super) stale_first: String,
+    pub(super) stale_next: String,
+    pub(super) delete: String,
 }
 
 impl Table {
@@ -34,9 +45,13 @@ impl Table {
         };
         let (key_shown, key_is_int) = (shown(key), is_int(key));
         let kind = if key_is_int { "int8" } else { &key.full_kind };
-        let (one, many) = match key_is_int {
-            true => ("$1".to_owned(), "$1".to_owned()),
-            false => (format!("CAST($1::text AS {kind})"), format!("CAST($1::text[] AS {kind}[])")),
+        let one = |n: u8| match key_is_int {
+            true => format!("${n}"),
+            false => format!("CAST(${n}::text AS {kind})"),
+        };
+        let many = |n: u8| match key_is_int {
+            true => format!("${n}"),
+            false => format!("CAST(${n}::text[] AS {kind}[])"),
         };
         let id = match roles.id_is_key() {
             true => String::new(),
@@ -44,7 +59,7 @@ impl Table {
         };
         let key = format!("t.{}", quote(&key.name));
         let (content, all) = (written.content(), written.columns());
-        let Written { unsent, mark, .. } = &written;
+        let Written { unsent, mark, made, .. } = &written;
         let scan = |more: &str, limit: u8| {
             format!(
                 "SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent}{more} \
@@ -52,8 +67,25 @@ impl Table {
             )
         };
         let prints = format!(
-            "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} = ANY({many}) ORDER BY {key}"
+            "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} = ANY({}) ORDER BY {key}",
+            many(1)
         );
+        let clear = made.as_ref().map(|made| {
+            let old = format!("NOT ({unsent}) AND {made} < CAST($1::text AS timestamptz)");
+            let stale = |more: &str| {
+                format!(
+                    "SELECT {key_shown} FROM {table} AS t WHERE {old}{more} ORDER BY {key} LIMIT $2"
+                )
+            };
+            Clear {
+                stale_first: stale(""),
+                stale_next: stale(&format!(" AND {key} > {}", one(3))),
+                delete: format!(
+                    "DELETE FROM {table} AS t WHERE {old} AND {key} = ANY({})",
+                    many(2)
+                ),
+            }
+        });
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
             format!(
@@ -68,14 +100,19 @@ impl Table {
                 .map_err(|e| fault(e).with("table", config.table()))?;
         }
         Ok(Self {
+            name: config.table().to_owned(),
             facts: roles.facts(),
             widths: written.widths(!roles.id_is_key()),
             key_is_int,
             scan_first: scan("", 1),
-            scan_next: scan(&format!(" AND {key} > {one}"), 2),
+            scan_next: scan(&format!(" AND {key} > {}", one(1)), 2),
             prints_locked: format!("{prints} FOR UPDATE OF t"),
             prints,
-            set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} = ANY({many})"),
+            set: format!(
+                "UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} = ANY({})",
+                many(1)
+            ),
+            clear,
         })
     }
 }
@@ -89,12 +126,14 @@ fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
         _ => return Err(no_flag(config, column)),
     };
     let message = text(roles.need("message_column", &config.message_column)?);
-    let created_at = roles.created_at()?.map_or("NULL::text".to_owned(), text);
+    let made = roles.created_at()?;
+    let created_at = made.map_or("NULL::text".to_owned(), text);
     Ok(Written {
         content: vec![message, created_at],
         others: Vec::new(),
         unsent,
         mark: format!("{} = {mark}", quote(&column.name)),
+        made: made.and_then(instant),
     })
 }
 
@@ -128,7 +167,8 @@ async fn django(
          WHEN 'object' THEN {old} || {sent} WHEN 'null' THEN {sent} \
          ELSE {sent} || jsonb_build_object('{ADDITIONAL}', {old}) END AS {kind})"
     );
-    Ok(Written { content: columns.content, others: columns.others, unsent, mark })
+    let made = instant(roles.need("layout", "timestamp")?);
+    Ok(Written { content: columns.content, others: columns.others, unsent, mark, made })
 }
 
 /// Finds a table of the same application.
@@ -225,6 +265,17 @@ fn shown(column: &Column) -> String {
 fn text(column: &Column) -> String {
     let name = quote(&column.name);
     if column.kind == "bytea" { format!("t.{name}") } else { format!("t.{name}::text") }
+}
+
+/// Writes a column of a time as a point in time. A day has passed when it is over.
+fn instant(column: &Column) -> Option<String> {
+    let name = format!("t.{}", quote(&column.name));
+    match column.kind.as_str() {
+        "timestamptz" => Some(name),
+        "timestamp" => Some(format!("({name} AT TIME ZONE 'UTC')")),
+        "date" => Some(format!("(({name} + 1)::timestamp AT TIME ZONE 'UTC')")),
+        _ => None,
+    }
 }
 
 /// Makes a name an identifier, whatever it holds.

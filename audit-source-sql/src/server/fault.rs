@@ -1,5 +1,7 @@
 use audit_core::{Error, ErrorKind};
 
+use crate::error::REFERENCED;
+
 /// What an error of a database server means: its kind, what to say, and the way out.
 pub(crate) type Meaning = (ErrorKind, &'static str, &'static str);
 
@@ -8,7 +10,7 @@ pub(crate) const AUTH: Meaning =
 pub(crate) const DENIED: Meaning = (
     ErrorKind::Auth,
     "the user lacks a permission",
-    "reading and marking rows needs SELECT and UPDATE on the table",
+    "reading and marking rows needs SELECT and UPDATE on the table, clearing DELETE as well",
 );
 pub(crate) const NO_DATABASE: Meaning =
     (ErrorKind::Config, "there is no such database", "check the last part of the URL");
@@ -88,6 +90,7 @@ pub(crate) fn postgres(error: sqlx::Error) -> Error {
             "42501" => DENIED,
             "3D000" => NO_DATABASE,
             "55P03" => LOCKED,
+            "23001" | "23503" => REFERENCED,
             "25006" => READ_ONLY,
             "57014" => TOO_LONG,
             "P0001" | "428C9" => REFUSED_MARK,
@@ -115,6 +118,7 @@ pub(crate) fn mysql(error: sqlx::Error) -> Error {
             1044 | 1142 | 1143 | 1227 | 1370 => DENIED,
             1049 => NO_DATABASE,
             1205 => LOCKED,
+            1217 | 1451 => REFERENCED,
             1213 | 1020 => IN_THE_WAY,
             1290 | 1792 | 1836 => READ_ONLY,
             1969 | 3024 => TOO_LONG,

@@ -3,13 +3,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use audit_core::{Error, ErrorKind, Result};
+use chrono::{DateTime, Utc};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, MAIN_DB, OpenFlags, Statement, ToSql, TransactionBehavior};
+use rusqlite::{
+    Connection, MAIN_DB, OpenFlags, OptionalExtension, Statement, ToSql, TransactionBehavior,
+};
 
-use super::table::{LIST, Table};
+use super::table::{Clear, LIST, Table};
 use crate::client::{Facts, Handed, Scan};
 use crate::config::SqlConfig;
-use crate::error::sqlite;
+use crate::error::{no_time, sqlite};
 use crate::intake::Intake;
 use crate::keys::{Key, Keys, Span};
 use crate::row::Value;
@@ -128,6 +131,58 @@ impl Link {
         }
         transaction.commit().map_err(sqlite)?;
         Ok(changed)
+    }
+
+    pub(super) fn stale(
+        &self,
+        after: Option<Key>,
+        before: DateTime<Utc>,
+        rows: usize,
+    ) -> Result<Vec<Key>> {
+        let clear = self.clear()?;
+        let sql = if after.is_some() { &clear.stale_next } else { &clear.stale_first };
+        let mut statement = self.conn.prepare_cached(sql).map_err(sqlite)?;
+        let mut found = match &after {
+            Some(key) => statement.query([key]),
+            None => statement.query([]),
+        }
+        .map_err(sqlite)?;
+        let mut keys = Vec::new();
+        while keys.len() < rows
+            && let Some(row) = found.next().map_err(sqlite)?
+        {
+            let at = |i| row.get_ref(i).map(value).map_err(sqlite);
+            if at(1)?.time().is_some_and(|time| time < before) {
+                keys.extend(at(0)?.key());
+            }
+        }
+        Ok(keys)
+    }
+
+    pub(super) fn delete(&self, keys: &[Key], before: DateTime<Utc>) -> Result<u64> {
+        let clear = self.clear()?;
+        let transaction =
+            rusqlite::Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
+                .map_err(sqlite)?;
+        let mut deleted = 0;
+        {
+            let mut time = self.conn.prepare_cached(&clear.time).map_err(sqlite)?;
+            let mut delete = self.conn.prepare_cached(&clear.delete).map_err(sqlite)?;
+            for key in keys {
+                // It may have changed since it was found.
+                let made =
+                    time.query_row([key], |row| row.get_ref(0).map(|made| value(made).time()));
+                if made.optional().map_err(sqlite)?.flatten().is_some_and(|time| time < before) {
+                    deleted += delete.execute([key]).map_err(sqlite)? as u64;
+                }
+            }
+        }
+        transaction.commit().map_err(sqlite)?;
+        Ok(deleted)
+    }
+
+    fn clear(&self) -> Result<&Clear> {
+        self.table.clear.as_ref().ok_or_else(|| no_time(&self.table.name))
     }
 
     /// Returns the rows that are what was handed out, and how many are something else by now.

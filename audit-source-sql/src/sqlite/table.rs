@@ -23,10 +23,20 @@ pub(super) struct Table {
     pub(super) prints_list: String,
     pub(super) mark_run: String,
     pub(super) mark_list: String,
+    pub(super) clear: Option<Clear>,
     /// About how many rows there are.
     pub(super) size: String,
     /// The index that would help, if one can.
     pub(super) index: Option<String>,
+}
+
+/// The statements that delete old rows. Times have no type here: what they say is for us to read.
+#[derive(Debug)]
+pub(super) struct Clear {
+    pub(super) stale_first: String,
+    pub(super) stale_next: String,
+    pub(super) time: String,
+    pub(super) delete: String,
 }
 
 struct Column {
@@ -53,7 +63,7 @@ impl Table {
         let table = format!("{}.{}", quote(&schema), quote(&name));
         let (key, key_column) = (format!("t.{}", key.expression), key.column);
         let (content, all) = (written.content(), written.columns());
-        let Written { unsent, mark, .. } = &written;
+        let Written { unsent, mark, made, .. } = &written;
         let id_part = if id_is_key { String::new() } else { format!(", t.{}", quote(id)) };
         let marks = vec!["?"; LIST].join(", ");
         let scan = |hint: &str, more: &str| {
@@ -67,6 +77,15 @@ impl Table {
         let plan = plan(conn, &scan("", &behind))?;
         let hint = if plan.contains("TEMP B-TREE") { " NOT INDEXED" } else { "" };
         let prints = format!("SELECT {key}, {content} FROM {table} AS t WHERE {key}");
+        let clear = made.as_ref().map(|made| {
+            let sent = format!("FROM {table} AS t WHERE NOT ({unsent})");
+            Clear {
+                stale_first: format!("SELECT {key}, {made} {sent} ORDER BY {key}"),
+                stale_next: format!("SELECT {key}, {made} {sent}{behind} ORDER BY {key}"),
+                time: format!("SELECT {made} {sent} AND {key} = ?1"),
+                delete: format!("DELETE FROM {table} AS t WHERE {key} = ?1"),
+            }
+        });
         // OR FAIL spares SQLite a journal of each statement: a failed one ends the transaction anyway.
         let mark = format!("UPDATE OR FAIL {table} AS t SET {mark} WHERE {unsent} AND {key}");
         Ok(Self {
@@ -78,6 +97,7 @@ impl Table {
             prints_run: format!("{prints} BETWEEN ?1 AND ?2"),
             prints_list: format!("{prints} IN ({marks})"),
             mark_run: format!("{mark} BETWEEN ?1 AND ?2"),
+            clear,
             mark_list: format!("{mark} IN ({marks})"),
             size: match without_rowid {
                 true => format!("SELECT count(*) FROM {table}"),
@@ -143,12 +163,13 @@ fn audit_table(roles: &Roles<'_>) -> Result<Written> {
         Some(wanted) => Some(roles.need("created_at_column", wanted)?),
         None => roles.find("created_at"),
     };
-    let created_at = created_at.map_or("NULL".to_owned(), |made| format!("t.{}", quote(made)));
+    let made = created_at.map(|made| format!("t.{}", quote(made)));
     Ok(Written {
-        content: vec![format!("t.{message}"), created_at],
+        content: vec![format!("t.{message}"), made.clone().unwrap_or_else(|| "NULL".to_owned())],
         others: Vec::new(),
         unsent: format!("t.{sent} IS NOT TRUE"),
         mark: format!("{sent} = 1"),
+        made,
     })
 }
 
@@ -182,6 +203,7 @@ fn django(conn: &Connection, schema: &str, roles: &Roles<'_>) -> Result<Written>
              WHEN 'null' THEN {yes} ELSE {json} END \
              WHEN typeof({old}) = 'blob' THEN {binary} ELSE {text} END"
         ),
+        made: Some("t.\"timestamp\"".to_owned()),
     })
 }
 
