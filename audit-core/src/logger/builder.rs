@@ -323,6 +323,16 @@ impl AuditLogger {
         self
     }
 
+    /// Returns whether a message was set that is not empty.
+    pub fn has_message(&self) -> bool {
+        !self.record.message().is_empty()
+    }
+
+    /// Returns whether results were set.
+    pub fn has_results(&self) -> bool {
+        self.record.results_json().is_some()
+    }
+
     /// Makes a record of what is known now.
     ///
     /// # Errors
