@@ -1,19 +1,17 @@
 use std::time::Duration;
 
-use audit_core::{Error, ErrorKind, Format, Result};
+use audit_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::config::{CreateTopic, KafkaConfig, Key, Timestamp, TransactionConfig};
+use crate::config::{CreateTopic, KafkaConfig, TransactionConfig};
 use crate::properties::Properties;
+use crate::record::Rules;
 use crate::tls::TlsFiles;
 
 /// A configuration that was found to make sense.
 pub(crate) struct Settings {
-    pub(crate) topic: String,
-    pub(crate) key: Key,
-    pub(crate) format: Format,
-    pub(crate) timestamp: Timestamp,
+    pub(crate) rules: Rules,
     pub(crate) create_topic: Option<CreateTopic>,
     pub(crate) delivery_timeout: Duration,
     pub(crate) transaction: Option<TransactionConfig>,
@@ -56,10 +54,12 @@ impl Settings {
         let tls = TlsFiles::of(config.tls.as_ref())?;
         let properties = Properties::of(&config, &brokers)?;
         Ok(Self {
-            topic: config.topic,
-            key: config.key,
-            format: config.format,
-            timestamp: config.timestamp,
+            rules: Rules {
+                topic: config.topic,
+                key: config.key,
+                format: config.format,
+                timestamp: config.timestamp,
+            },
             create_topic: config.create_topic,
             delivery_timeout: config.delivery_timeout,
             transaction: config.transaction,
