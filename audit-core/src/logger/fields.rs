@@ -6,7 +6,7 @@ use super::{Filter, HttpRequest, HttpResponse, Level, User};
 use crate::{Action, Actor, Outcome, Target};
 
 /// What a logger knows and a record holds.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Default, PartialEq)]
 pub(super) struct Fields {
     pub(super) http_request: Part<HttpRequest>,
     pub(super) http_response: Part<HttpResponse>,
@@ -24,6 +24,23 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    /// Takes over what is set, and keeps the memory of what is not.
+    fn copy(&mut self, from: &Self) {
+        self.http_request.copy(&from.http_request);
+        self.http_response.copy(&from.http_response);
+        self.user.copy(&from.user);
+        self.filter.copy(&from.filter);
+        self.results.copy(&from.results);
+        self.level = from.level;
+        self.message.clone_from(&from.message);
+        self.action.clone_from(&from.action);
+        self.actor.clone_from(&from.actor);
+        self.target.clone_from(&from.target);
+        self.outcome = from.outcome;
+        self.application.clone_from(&from.application);
+        self.correlation_id.clone_from(&from.correlation_id);
+    }
+
     fn clear(&mut self) {
         self.http_request.clear();
         self.http_response.clear();
@@ -69,7 +86,7 @@ impl Fields {
 }
 
 /// A value that may be unset, and then keeps its memory for the next.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Part<T> {
     value: T,
     set: bool,
@@ -92,6 +109,15 @@ impl<T> Part<T> {
 
     fn clear(&mut self) {
         self.set = false;
+    }
+}
+
+impl<T: Clone> Part<T> {
+    fn copy(&mut self, from: &Self) {
+        self.set = from.set;
+        if from.set {
+            self.value.clone_from(&from.value);
+        }
     }
 }
 
@@ -145,7 +171,7 @@ impl Clone for Scratch {
     fn clone(&self) -> Self {
         let mut copy = Self::new();
         if let Some(fields) = &self.0 {
-            Fields::clone_from(&mut copy, fields);
+            copy.copy(fields);
         }
         copy
     }
