@@ -172,7 +172,7 @@ impl Producer {
         let mut slice = Duration::from_millis(250);
         self.persist(|producer| {
             // In slices: a refused login shows beside the call.
-            slice = (slice * 2).min(Duration::from_secs(10));
+            slice = (slice * 2).min(Duration::from_secs(5));
             producer.init_transactions(slice)
         })
     }
@@ -201,7 +201,7 @@ impl Producer {
         &self,
         mut call: impl FnMut(&ThreadedProducer<Context>) -> KafkaResult<()>,
     ) -> Result<()> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.patience.saturating_sub(GRACE);
         loop {
             let Err(error) = call(&self.inner) else {
                 self.forgive();

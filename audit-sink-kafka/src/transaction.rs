@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -185,11 +186,10 @@ impl TransactionalSink {
         }
     }
 
-    async fn put(&self, state: &mut State, events: &[AuditEvent]) -> Result<Vec<Failure>> {
+    async fn put(&self, state: &mut State, events: &[&AuditEvent]) -> Result<Vec<Failure>> {
         let producer = self.begin(state).await?;
         state.uncertain = true;
-        let all: Vec<_> = events.iter().collect();
-        let failed = producer.produce(&all, &self.settings.rules, false).await?;
+        let failed = producer.produce(events, &self.settings.rules, false).await?;
         let refusal = |code| error::of_code(code, producer.trouble().as_ref());
         if let Some(failed) = failed.iter().find(|f| f.verdict() != Verdict::Rejected) {
             return Err(refusal(failed.code));
@@ -205,11 +205,11 @@ impl TransactionalSink {
 
     /// Finds out which events a broker refuses: it refuses whole batches, and a refusal costs the
     /// transaction. So each is sent alone, and after a refusal those before it again at once.
-    async fn put_each(&self, state: &mut State, events: &[AuditEvent]) -> Result<Vec<Failure>> {
+    async fn put_each(&self, state: &mut State, events: &[&AuditEvent]) -> Result<Vec<Failure>> {
         self.abort(state).await?;
         let mut failures = Vec::new();
         let mut good: Vec<&AuditEvent> = Vec::new();
-        for (index, event) in events.iter().enumerate() {
+        for (index, event) in events.iter().copied().enumerate() {
             let begun = state.open.is_some();
             let producer = match state.producer.clone().filter(|_| begun) {
                 Some(producer) => producer,
@@ -292,18 +292,25 @@ impl Sink for TransactionalSink {
             return Ok(Written::all());
         }
         let mut state = self.state.lock().await;
-        let failures = match self.put(&mut state, events).await {
+        // What is staged is in the transaction already, or goes into the next one.
+        let staged: HashSet<_> = state.staged.iter().map(|event| event.id.clone()).collect();
+        let new = events.iter().enumerate().filter(|(_, event)| !staged.contains(&event.id));
+        let (places, new): (Vec<_>, Vec<_>) = new.unzip();
+        let mut failures = match self.put(&mut state, &new).await {
             Ok(failures) => failures,
             Err(error) => {
                 let error = self.abandon(&mut state, error).await;
                 return Err(error.while_doing("write to Kafka"));
             }
         };
-        let refused = |index| failures.iter().any(|f: &Failure| f.index == index);
-        let kept = events.iter().enumerate().filter(|(index, _)| !refused(*index));
-        state.staged.extend(kept.map(|(_, event)| event.clone()));
+        let refused: HashSet<_> = failures.iter().map(|f| f.index).collect();
+        let kept = new.iter().enumerate().filter(|(n, _)| !refused.contains(n));
+        state.staged.extend(kept.map(|(_, event)| (*event).clone()));
         state.uncertain = false;
-        Ok(Written { duplicates: 0, failures })
+        for failure in &mut failures {
+            failure.index = places.get(failure.index).copied().unwrap_or(failure.index);
+        }
+        Ok(Written { duplicates: events.len() - new.len(), failures })
     }
 
     async fn close(&self) -> Result<()> {

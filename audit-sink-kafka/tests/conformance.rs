@@ -24,6 +24,8 @@ struct Cluster {
     config: KafkaConfig,
     /// Whether all records are in one order.
     ordered: bool,
+    /// Whether faults may be tried that end with a time-out.
+    patient: bool,
     faults: Faults,
 }
 
@@ -33,7 +35,9 @@ impl Cluster {
         let mut config = mock.config();
         config.properties.insert("sasl.password".to_owned(), Property::from(CANARY));
         adapt(&mut config);
-        Self { mock, config, ordered: partitions == 1, faults: Faults::default() }
+        let patient = config.properties.len() == mock.config().properties.len() + 1;
+        let ordered = partitions == 1;
+        Self { mock, config, ordered, patient, faults: Faults::default() }
     }
 
     /// Lets each of the next requests fail in the same way, until the write is over.
@@ -95,6 +99,8 @@ impl SinkHarness for Cluster {
 
     async fn fail_call(&mut self, kind: ErrorKind, when: When) -> bool {
         match (kind, when) {
+            // These take a second each: once is enough.
+            (ErrorKind::Timeout | ErrorKind::Unavailable, _) if !self.patient => return false,
             (ErrorKind::Timeout, When::Before) => {
                 self.errors(Api::Produce, Resp::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT);
             }
@@ -165,6 +171,7 @@ kafka_suite!(one_partition, 1, |_| {});
 kafka_suite!(four_partitions_canonical, 4, |config| {
     config.format = audit_core::Format::Canonical;
     config.compression = audit_sink_kafka::Compression::Zstd;
+    config.properties.insert("linger.ms".to_owned(), "0".into());
 });
 kafka_suite!(little_room, 1, |config| {
     // Two records fit.
