@@ -52,8 +52,8 @@ pub(crate) trait Client: Send {
 pub(crate) struct Facts {
     /// Whether a constraint keeps the id column unique.
     pub(crate) id_is_unique: bool,
-    /// Whether a row keeps its key for good, so that an event's id may be made of it.
-    pub(crate) key_is_lasting: bool,
+    /// Whether a key names one row, and says more than its content; else no event's id has it.
+    pub(crate) key_names_row: bool,
 }
 
 /// What one scan brought.

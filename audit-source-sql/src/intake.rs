@@ -107,6 +107,10 @@ impl Intake {
     pub(crate) fn offer(&mut self, row: Row<'_>) -> bool {
         // No table has rows without a key; one that claims to cannot be marked.
         let Some(key) = row.key.key() else { return true };
+        if self.last.as_ref() == Some(&key) {
+            // A twin: the same in every way that can be told.
+            return true;
+        }
         let print = row.print();
         if !self.seen.is_empty() && self.seen.get(&key) == Some(&print) {
             self.last = Some(key);
@@ -166,7 +170,7 @@ impl Intake {
             Some(id) => {
                 push_value(text, id);
                 let facts = self.shape.facts;
-                if facts.key_is_lasting && (!facts.id_is_unique || id == Value::Null) {
+                if facts.key_names_row && (!facts.id_is_unique || id == Value::Null) {
                     text.push('@');
                     push_value(text, row.key);
                 }

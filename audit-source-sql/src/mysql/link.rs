@@ -35,6 +35,11 @@ impl Link for MySqlLink {
         );
         execute(&mut conn, waits).await?;
         let table = Table::find(&mut conn, config).await?;
+        if !table.facts.key_names_row {
+            // Without a key a search passes every row: the others must not stay locked.
+            let level = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+            execute(&mut conn, level.to_owned()).await?;
+        }
         Ok(Self { conn, table })
     }
 
@@ -72,7 +77,9 @@ impl Link for MySqlLink {
         let mut found = bind_all(query(AssertSqlSafe(sql.clone())), keys).fetch(conn);
         let mut prints = Vec::with_capacity(keys.len());
         while let Some(row) = found.try_next().await.map_err(fault)? {
-            if let Some(key) = value(&row, 0, table.key)?.key() {
+            if let Some(key) = value(&row, 0, table.key)?.key()
+                && prints.last().is_none_or(|(last, _)| *last != key)
+            {
                 let print = table.widths.print(|at| value(&row, at, Kind::Text))?;
                 prints.push((key, print));
             }

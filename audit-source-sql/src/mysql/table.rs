@@ -50,20 +50,15 @@ impl Table {
         let (schema, name) = find_table(conn, "table", config.table()).await?;
         let columns = columns(conn, &schema, &name).await?;
         let roles = Roles::find(&columns, config)?;
-        let key = roles.key()?;
         let table = format!("{}.{}", quote(&schema), quote(&name));
         let written = match config.layout {
             Layout::AuditTable => audit_table(&roles, config)?,
             Layout::DjangoAuditlog => django(conn, &schema, &roles, config).await?,
         };
-        let Some((kind, key_shown)) = kind(key) else {
-            return Err(Error::new(ErrorKind::Config, "no key can be of this type")
-                .with("table", config.table())
-                .with("column", &key.name)
-                .with("type", &key.full_kind)
-                .with_hint("keys are whole numbers, texts, binary strings and UUIDs"));
+        let Key { kind, shown: key_shown, key } = match roles.key {
+            Some(key) => Key::of(key, config)?,
+            None => Key::of_content(roles.id, &written),
         };
-        let key = column(key);
         let (id, id_shown) = match roles.id_is_key() {
             true => (kind, String::new()),
             false => {
@@ -81,9 +76,14 @@ impl Table {
             )
         };
         let marks = vec!["?"; MySqlLink::KEYS].join(", ");
-        let prints = format!(
-            "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} IN ({marks}) ORDER BY {key}"
-        );
+        let prints = |only: &str| {
+            format!(
+                "SELECT {key_shown}, {content} FROM {table} AS t WHERE {only}{key} IN ({marks}) \
+                 ORDER BY {key}"
+            )
+        };
+        // Without a key every row is searched: those that are marked need no second look.
+        let only = if roles.key.is_none() { format!("{unsent} AND ") } else { String::new() };
         let clear = made.as_ref().map(|made| {
             let old = format!("NOT ({unsent}) AND {made} < CAST(? AS DATETIME(6))");
             let stale = |more: &str| {
@@ -118,8 +118,8 @@ impl Table {
             id,
             scan_first: scan(""),
             scan_next: scan(&format!(" AND {key} > ?")),
-            prints_locked: format!("{prints} FOR UPDATE"),
-            prints,
+            prints_locked: format!("{} FOR UPDATE", prints(&only)),
+            prints: prints(""),
             clear,
             set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} IN ({marks})"),
         })
@@ -132,6 +132,44 @@ impl Table {
             Some(before) if before == self.widths.content + self.widths.others => self.id,
             Some(_) => Kind::Text,
         }
+    }
+}
+
+/// What names rows.
+struct Key {
+    kind: Kind,
+    /// How it is written to be read, and to be searched for.
+    shown: String,
+    key: String,
+}
+
+impl Key {
+    fn of(key: &Column, config: &SqlConfig) -> Result<Self> {
+        let Some((kind, shown)) = kind(key) else {
+            return Err(Error::new(ErrorKind::Config, "no key can be of this type")
+                .with("table", config.table())
+                .with("column", &key.name)
+                .with("type", &key.full_kind)
+                .with_hint("keys are whole numbers, texts, binary strings and UUIDs"));
+        };
+        Ok(Self { kind, shown, key: column(key) })
+    }
+
+    /// A table without a key: rows are named by all that they hold, about in the order of their ids.
+    fn of_content(id: &Column, written: &Written) -> Self {
+        let id_text = char(&column(id));
+        let order = match kind(id) {
+            Some((Kind::Int | Kind::Unsigned, _)) => {
+                format!("LPAD(COALESCE({id_text}, ''), 20, '0'), '-', ")
+            }
+            _ => String::new(),
+        };
+        // Hashes of hashes: a long text of texts would be NULL. A dash is none of them.
+        let hashes = std::iter::once(&id_text).chain(&written.content);
+        let hashes = hashes.map(|part| format!("COALESCE(SHA2({part}, 256), '-')"));
+        let hashes = hashes.collect::<Vec<_>>().join(", ");
+        let key = format!("CONCAT({order}SHA2(CONCAT({hashes}), 256))");
+        Self { kind: Kind::Text, shown: key.clone(), key }
     }
 }
 

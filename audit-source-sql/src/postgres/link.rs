@@ -83,7 +83,9 @@ impl Link for PgLink {
         let mut found = bind(query(AssertSqlSafe(sql.clone())), table, keys).fetch(conn);
         let mut prints = Vec::with_capacity(keys.len());
         while let Some(row) = found.try_next().await.map_err(fault)? {
-            if let Some(key) = value(&row, 0)?.key() {
+            if let Some(key) = value(&row, 0)?.key()
+                && prints.last().is_none_or(|(last, _)| *last != key)
+            {
                 prints.push((key, table.widths.print(|at| value(&row, at))?));
             }
         }

@@ -38,13 +38,14 @@ impl Table {
         let Place { oid, schema, table } = find_table(conn, "table", config.table()).await?;
         let columns = columns(conn, oid, false).await?;
         let roles = Roles::find(&columns, config)?;
-        let key = roles.key()?;
         let written = match config.layout {
             Layout::AuditTable => audit_table(&roles, config)?,
             Layout::DjangoAuditlog => django(conn, &schema, &roles, config).await?,
         };
-        let (key_shown, key_is_int) = (shown(key), is_int(key));
-        let kind = if key_is_int { "int8" } else { &key.full_kind };
+        let Key { is_int: key_is_int, kind, shown: key_shown, key } = match roles.key {
+            Some(key) => Key::of(key),
+            None => Key::of_content(roles.id, &written),
+        };
         let one = |n: u8| match key_is_int {
             true => format!("${n}"),
             false => format!("CAST(${n}::text AS {kind})"),
@@ -57,7 +58,6 @@ impl Table {
             true => String::new(),
             false => format!(", {}", shown(roles.id)),
         };
-        let key = format!("t.{}", quote(&key.name));
         let (content, all) = (written.content(), written.columns());
         let Written { unsent, mark, made, .. } = &written;
         let scan = |more: &str, limit: u8| {
@@ -66,10 +66,15 @@ impl Table {
                  ORDER BY {key} LIMIT ${limit}"
             )
         };
-        let prints = format!(
-            "SELECT {key_shown}, {content} FROM {table} AS t WHERE {key} = ANY({}) ORDER BY {key}",
-            many(1)
-        );
+        let prints = |only: &str| {
+            format!(
+                "SELECT {key_shown}, {content} FROM {table} AS t WHERE {only}{key} = ANY({}) \
+                 ORDER BY {key}",
+                many(1)
+            )
+        };
+        // Without a key every row is searched: those that are marked need no second look.
+        let only = if roles.key.is_none() { format!("{unsent} AND ") } else { String::new() };
         let clear = made.as_ref().map(|made| {
             let old = format!("NOT ({unsent}) AND {made} < CAST($1::text AS timestamptz)");
             let stale = |more: &str| {
@@ -106,14 +111,48 @@ impl Table {
             key_is_int,
             scan_first: scan("", 1),
             scan_next: scan(&format!(" AND {key} > {}", one(1)), 2),
-            prints_locked: format!("{prints} FOR UPDATE OF t"),
-            prints,
+            prints_locked: format!("{} FOR UPDATE OF t", prints(&only)),
+            prints: prints(""),
             set: format!(
                 "UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} = ANY({})",
                 many(1)
             ),
             clear,
         })
+    }
+}
+
+/// What names rows.
+struct Key {
+    is_int: bool,
+    /// The type as it is written in a statement.
+    kind: String,
+    /// How it is written to be read, and to be searched for.
+    shown: String,
+    key: String,
+}
+
+impl Key {
+    fn of(key: &Column) -> Self {
+        let is_int = is_int(key);
+        let kind = if is_int { "int8".to_owned() } else { key.full_kind.clone() };
+        Self { is_int, kind, shown: shown(key), key: format!("t.{}", quote(&key.name)) }
+    }
+
+    /// A table without a key: rows are named by all that they hold, about in the order of their ids.
+    fn of_content(id: &Column, written: &Written) -> Self {
+        let hash = |part: &str| format!("encode(sha256(textsend(({part})::text)), 'hex')");
+        let id_text = text(id);
+        let order = match is_int(id) {
+            true => format!("lpad(coalesce({id_text}, ''), 20, '0') || '-' || "),
+            false => String::new(),
+        };
+        // A dash is no hash.
+        let hashes = std::iter::once(&id_text).chain(&written.content);
+        let hashes = hashes.map(|part| format!("coalesce({}, '-')", hash(part)));
+        let all = hash(&hashes.collect::<Vec<_>>().join(" || "));
+        let key = format!("({order}{all}) COLLATE \"C\"");
+        Self { is_int: false, kind: "text".to_owned(), shown: key.clone(), key }
     }
 }
 

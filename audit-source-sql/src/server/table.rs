@@ -36,8 +36,9 @@ pub(crate) struct Roles<'a> {
     config: &'a SqlConfig,
     columns: &'a [Column],
     pub(crate) id: &'a Column,
-    /// What orders the rows and names them: the id, or another that is unique.
-    key: Option<&'a Column>,
+    /// What orders the rows and names them: the id, or another that is unique. Without, a row is
+    /// named by what it holds.
+    pub(crate) key: Option<&'a Column>,
 }
 
 impl<'a> Roles<'a> {
@@ -67,24 +68,12 @@ impl<'a> Roles<'a> {
         self.columns.iter().map(|column| column.name.as_str()).collect()
     }
 
-    pub(crate) fn key(&self) -> Result<&'a Column> {
-        self.key.ok_or_else(|| {
-            Error::new(ErrorKind::Config, "no column of the table names each row")
-                .with("table", self.config.table())
-                .with_hint(
-                    "a primary key of one column is needed, or a column that is UNIQUE and NOT \
-                     NULL: make the id the primary key or, if ids repeat, add a column that counts \
-                     by itself; it need not be the id",
-                )
-        })
-    }
-
     pub(crate) fn id_is_key(&self) -> bool {
         self.key.is_some_and(|key| key.name == self.id.name)
     }
 
     pub(crate) fn facts(&self) -> Facts {
-        Facts { id_is_unique: self.id.unique > 0, key_is_lasting: self.key.is_some() }
+        Facts { id_is_unique: self.id.unique > 0, key_names_row: self.key.is_some() }
     }
 }
 

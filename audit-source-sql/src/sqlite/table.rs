@@ -89,7 +89,7 @@ impl Table {
         // OR FAIL spares SQLite a journal of each statement: a failed one ends the transaction anyway.
         let mark = format!("UPDATE OR FAIL {table} AS t SET {mark} WHERE {unsent} AND {key}");
         Ok(Self {
-            facts: Facts { id_is_unique, key_is_lasting: true },
+            facts: Facts { id_is_unique, key_names_row: true },
             widths: written.widths(!id_is_key),
             uses_index: hint.is_empty() && plan.contains("INDEX"),
             scan_first: scan(hint, ""),

@@ -132,6 +132,18 @@ async fn mariadb_with_texts() {
     keeps_the_contract(Kind::MariaDb, columns, uuid).await;
 }
 
+#[tokio::test]
+async fn postgres_without_a_key() {
+    let columns = "id int, is_sent boolean, message text, created_at timestamptz";
+    keeps_the_contract(Kind::Postgres, columns, |n| n.to_string()).await;
+}
+
+#[tokio::test]
+async fn mariadb_without_a_key() {
+    let columns = "id int, is_sent boolean, message text, created_at datetime(6)";
+    keeps_the_contract(Kind::MariaDb, columns, |n| n.to_string()).await;
+}
+
 fn uuid(n: i64) -> String {
     format!("0190b5e4-7a2f-7c3d-8e9f-{n:012}")
 }

@@ -9,6 +9,7 @@ mod clear;
 mod contract;
 mod db;
 mod django;
+mod keyless;
 mod login;
 mod passes;
 mod tables;
