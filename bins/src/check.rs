@@ -19,7 +19,8 @@ pub async fn main(args: &Select) -> Result<u8> {
     for config in &pipelines {
         let settings = &config.settings;
         let advise = |e| checkpoint::advise_run(e, path, &settings.stream);
-        let (source, sink) = (wire::source(&config.source), wire::sink(&config.sink));
+        let (source, sink) =
+            (wire::source(&config.source), wire::sink(&config.sink, &settings.stream));
         let found = pipeline(settings, source, sink, advise).await?;
         code = if code == exit::OK { found } else { code };
     }

@@ -149,7 +149,7 @@ fn write_letter(out: &mut dyn Write, letter: &DeadLetter, only_body: bool) -> io
 async fn replay(one: &One, app: &App) -> Result<u8> {
     let path = &one.file.config;
     let config = Config::load(path)?.single(one.pipeline.as_ref())?;
-    redeliver(&config.settings, wire::sink(&config.sink)?, app, Some(path)).await
+    redeliver(&config.settings, |stream| wire::sink(&config.sink, stream), app, Some(path)).await
 }
 
 /// Delivers what waits in the dead letters of a pipeline; what fails again stays.
@@ -158,7 +158,7 @@ async fn replay(one: &One, app: &App) -> Result<u8> {
 /// Those of the store; how the delivery ends is in the exit code.
 pub async fn redeliver(
     settings: &Settings,
-    sink: WiredSink,
+    sink: impl FnOnce(&StreamId) -> Result<WiredSink>,
     app: &App,
     config: Option<&Path>,
 ) -> Result<u8> {
@@ -170,6 +170,7 @@ pub async fn redeliver(
     };
     let stream: StreamId = format!("{}.replay", settings.stream).parse()?;
     let settings = Settings { stream, max_events: None, ..settings.clone() };
+    let sink = sink(&settings.stream)?;
     let job = Job::new(&settings, Box::new(store.replay()?), sink, options);
     let reports = run::run(vec![job], app, config).await?;
     Ok(summary::code(&reports))

@@ -85,7 +85,8 @@ pub async fn main(args: &cli::Quickstart, app: &App) -> Result<u8> {
 
     let config = Config::load(&places.config)?.single(None)?;
     let options = Options { dry_run: false, follow: Some(false), total: Some(unsent) };
-    let (source, sink) = (wire::source(&config.source)?, wire::sink(&config.sink)?);
+    let (source, sink) =
+        (wire::source(&config.source)?, wire::sink(&config.sink, &config.settings.stream)?);
     let job = Job::new(&config.settings, source, sink, options);
     let reports = run::run(vec![job], app, Some(&places.config)).await?;
     if !app.quiet && reports.iter().all(|r| r.error.is_none()) {

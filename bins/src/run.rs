@@ -52,7 +52,7 @@ pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
     let mut jobs = Vec::new();
     let mut stdout = None;
     for config in configs {
-        let sink = wire::sink(&config.sink)?;
+        let sink = wire::sink(&config.sink, &config.settings.stream)?;
         if sink.stdout
             && !args.dry_run
             && let Some(other) = stdout.replace(config.settings.stream.clone())
@@ -81,13 +81,20 @@ impl Job {
         sink: WiredSink,
         options: Options,
     ) -> Self {
+        let checkpoint = checkpoint(settings, &sink, options.dry_run);
+        Self::with_checkpoint(settings, source, sink, checkpoint, options)
+    }
+
+    /// As [`new`](Self::new), with the progress kept elsewhere than the settings say.
+    pub fn with_checkpoint(
+        settings: &Settings,
+        source: Box<dyn Source>,
+        sink: WiredSink,
+        checkpoint: Arc<dyn Checkpoint>,
+        options: Options,
+    ) -> Self {
         let stream = settings.stream.clone();
         let Options { dry_run, follow, total } = options;
-        let files = FileCheckpoint::open(&settings.checkpoint);
-        let checkpoint: Arc<dyn Checkpoint> = match dry_run {
-            true => Arc::new(ReadOnly(files)),
-            false => Arc::new(files),
-        };
         let follow = follow.unwrap_or(settings.follow) && !dry_run;
         let mut pipeline = Pipeline::new(stream.clone(), source, sink.sink, checkpoint)
             .limit(settings.limit)
@@ -102,6 +109,18 @@ impl Job {
             pipeline = pipeline.dead_letters(Arc::new(FileDeadLetters::open(path)));
         }
         Self { stream, pipeline, follow, dry_run, total }
+    }
+}
+
+/// Returns where the progress of a pipeline is kept: with the events if its sink can, else in a file.
+/// That of a dry run cannot be saved.
+pub fn checkpoint(settings: &Settings, sink: &WiredSink, dry_run: bool) -> Arc<dyn Checkpoint> {
+    let files = || FileCheckpoint::open(&settings.checkpoint);
+    match (&sink.checkpoint, dry_run) {
+        (Some(keeper), true) => Arc::clone(&keeper.peek),
+        (Some(keeper), false) => Arc::clone(&keeper.own),
+        (None, true) => Arc::new(ReadOnly(files())),
+        (None, false) => Arc::new(files()),
     }
 }
 

@@ -2,8 +2,11 @@
 //! way from both to a pipeline.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use audit_core::{Error, ErrorKind, FileDeadLetters, Result, Secret, Source, StreamId};
+use audit_core::{
+    Checkpoint, Error, ErrorKind, FileDeadLetters, Format, Result, Secret, Source, StreamId,
+};
 use clap::{Args, CommandFactory, Subcommand};
 use clap_complete::Shell;
 
@@ -27,11 +30,11 @@ pub trait Program: CommandFactory + app::Options {
     /// [`ErrorKind::Config`] that names the option and its variable.
     fn source(&self) -> Result<Box<dyn Source>>;
 
-    /// Makes the sink that the options describe. Touches nothing outside.
+    /// Makes the sink that the options describe, for a stream. Touches nothing outside.
     ///
     /// # Errors
     /// As [`source`](Self::source).
-    fn sink(&self) -> Result<WiredSink>;
+    fn sink(&self, stream: &StreamId) -> Result<WiredSink>;
 
     /// Changes what the options that all programs have cannot say.
     ///
@@ -39,6 +42,19 @@ pub trait Program: CommandFactory + app::Options {
     /// As [`source`](Self::source).
     fn adjust(&self, settings: Settings) -> Result<Settings> {
         Ok(settings)
+    }
+
+    /// Puts something around the checkpoint that takes part in each save.
+    fn watch(&self, checkpoint: Arc<dyn Checkpoint>) -> Arc<dyn Checkpoint> {
+        checkpoint
+    }
+
+    /// Is told that a run has come to its end.
+    ///
+    /// # Errors
+    /// Those of what it does then.
+    fn finished(&self, _: &Settings) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -123,14 +139,19 @@ pub enum DeadLetters {
 pub async fn send<P: Program>(program: &P, app: &App) -> Result<u8> {
     let Ship { dry_run, summary_json, .. } = *program.ship();
     let settings = settings(program)?;
-    let (source, sink) = (program.source()?, program.sink()?);
+    let (source, sink) = (program.source()?, program.sink(&settings.stream)?);
     if summary_json && sink.stdout && !dry_run {
         return Err(Error::new(ErrorKind::Config, "--summary-json needs stdout for itself")
             .with_hint("the data go there too: leave one of the two out"));
     }
     let options = Options { dry_run, follow: None, total: None };
-    let job = Job::new(&settings, source, sink, options);
+    let checkpoint = run::checkpoint(&settings, &sink, dry_run);
+    let checkpoint = if dry_run { checkpoint } else { program.watch(checkpoint) };
+    let job = Job::with_checkpoint(&settings, source, sink, checkpoint, options);
     let reports = run::run(vec![job], app, None).await?;
+    if reports.iter().all(|r| r.error.is_none() && !r.summary.interrupted) && !dry_run {
+        program.finished(&settings)?;
+    }
     if summary_json {
         summary::write_json(&reports)?;
     }
@@ -144,7 +165,9 @@ pub async fn send<P: Program>(program: &P, app: &App) -> Result<u8> {
 pub async fn command<P: Program>(program: &P, command: &Command, app: &App) -> Result<u8> {
     match command {
         Command::Check => {
-            check::pipeline(&settings(program)?, program.source(), program.sink(), |e| e).await
+            let settings = settings(program)?;
+            let (source, sink) = (program.source(), program.sink(&settings.stream));
+            check::pipeline(&settings, source, sink, |e| e).await
         }
         Command::DeadLetters(DeadLetters::List { json }) => {
             dead_letters::list(&letters(program)?, *json)
@@ -153,7 +176,8 @@ pub async fn command<P: Program>(program: &P, command: &Command, app: &App) -> R
             dead_letters::show(&letters(program)?, id, *body)
         }
         Command::DeadLetters(DeadLetters::Replay) => {
-            dead_letters::redeliver(&settings(program)?, program.sink()?, app, None).await
+            let sink = |stream: &StreamId| program.sink(stream);
+            dead_letters::redeliver(&settings(program)?, sink, app, None).await
         }
         Command::Completions { shell } => pages::completions::<P>(*shell, P::NAME),
         Command::Man { dir } => pages::manual::<P>(dir.as_deref()),
@@ -216,6 +240,15 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
         "false" | "off" | "no" | "n" | "f" | "0" | "" => Ok(false),
         _ => Err("write true or false".to_owned()),
     }
+}
+
+/// Reads the name of a format.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_format(name: &str) -> Result<Format, String> {
+    let names = || Format::ALL.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", ");
+    name.parse().map_err(|_| format!("use one of {}", names()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod cli;
 mod database;
 mod elastic;
 
-use audit_core::{Result, Source};
+use audit_core::{Result, Source, StreamId};
 
 pub use self::cli::{Clear, Cli, Command};
 pub use self::database::Database;
@@ -43,7 +43,7 @@ impl Program for Cli {
         wire::sql(self.database.config()?)
     }
 
-    fn sink(&self) -> Result<WiredSink> {
+    fn sink(&self, _: &StreamId) -> Result<WiredSink> {
         wire::elastic(self.elastic.config(&self.database)?)
     }
 

@@ -1,16 +1,17 @@
 //! From configuration to adapters: the only place that knows which there are.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use audit_core::{Error, ErrorKind, Result, Sink, Source};
+use audit_core::{Checkpoint, Cursor, Error, ErrorKind, Result, Revision, Sink, Source, StreamId};
 
 use crate::config::Section;
 
 /// Every source that a build may have, by the `type` that names it.
-const SOURCES: &[&str] = &["sql"];
+const SOURCES: &[&str] = &["port", "sql"];
 /// Every sink that a build may have.
-const SINKS: &[&str] = &["elastic", "file"];
+const SINKS: &[&str] = &["elastic", "file", "kafka"];
 
 /// A sink, and what the programs have to know about it.
 #[derive(Clone)]
@@ -18,8 +19,27 @@ const SINKS: &[&str] = &["elastic", "file"];
 pub struct WiredSink {
     /// The sink.
     pub sink: Arc<dyn Sink>,
+    /// Where the progress is kept, if the sink keeps it with the events.
+    pub checkpoint: Option<Keeper>,
     /// Whether its data go to stdout, where nothing else may go then.
     pub stdout: bool,
+}
+
+/// A sink's own place for the progress.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Keeper {
+    /// For the runner of the stream.
+    pub own: Arc<dyn Checkpoint>,
+    /// For a look that disturbs no runner; it cannot save.
+    pub peek: Arc<dyn Checkpoint>,
+}
+
+impl WiredSink {
+    /// A sink to which nothing special applies.
+    pub fn new(sink: Arc<dyn Sink>) -> Self {
+        Self { sink, checkpoint: None, stdout: false }
+    }
 }
 
 /// Makes the source that a table describes. Touches nothing outside.
@@ -40,41 +60,52 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             section.rewrite("url", |url| absolute_sqlite(url, &dir));
             sql(section.parse()?).map_err(|e| e.with("key", section.key()))
         }
-        kind if SOURCES.contains(&kind) => {
-            Err(built_without(section, "source-sql-sqlite,source-sql-postgres,source-sql-mysql"))
+        #[cfg(feature = "source-port")]
+        "port" => {
+            let mut config: audit_source_port::PortConfig = section.parse()?;
+            absolute([&mut config.ca_file], section.dir());
+            port(config).map_err(|e| e.with("key", section.key()))
         }
+        kind if SOURCES.contains(&kind) => Err(built_without(section, "source")),
         _ => Err(section.unknown_type(SOURCES)),
     }
 }
 
-/// Makes the sink that a table describes. Touches nothing outside.
+/// Makes the sink that a table describes, for one stream. Touches nothing outside.
 ///
 /// # Errors
 /// As [`source`].
-pub fn sink(section: &Section) -> Result<WiredSink> {
+pub fn sink(section: &Section, stream: &StreamId) -> Result<WiredSink> {
     match section.kind.as_str() {
         #[cfg(feature = "sink-file")]
         "file" => {
             let mut config: audit_sink_file::FileConfig = section.parse()?;
-            let stdout = config.path == std::path::Path::new("-");
+            let stdout = config.path == Path::new("-");
             if !stdout && !config.path.as_os_str().is_empty() {
                 config.path = section.dir().join(config.path);
             }
             let sink = audit_sink_file::FileSink::new(config);
             let sink = Arc::new(sink.map_err(|e| e.with("key", section.key()))?);
-            Ok(WiredSink { sink, stdout })
+            Ok(WiredSink { stdout, ..WiredSink::new(sink) })
         }
         #[cfg(feature = "sink-elastic")]
         "elastic" => {
             let mut config: audit_sink_elastic::ElasticConfig = section.parse()?;
             let files =
                 [&mut config.ca_file, &mut config.client_cert_file, &mut config.client_key_file];
-            for file in files.into_iter().flatten() {
-                *file = section.dir().join(&file);
-            }
+            absolute(files, section.dir());
             elastic(config).map_err(|e| e.with("key", section.key()))
         }
-        kind if SINKS.contains(&kind) => Err(built_without(section, &format!("sink-{kind}"))),
+        #[cfg(feature = "sink-kafka")]
+        "kafka" => {
+            let mut config: audit_sink_kafka::KafkaConfig = section.parse()?;
+            if let Some(tls) = &mut config.tls {
+                let files = [&mut tls.ca_file, &mut tls.client_cert_file, &mut tls.client_key_file];
+                absolute(files, section.dir());
+            }
+            kafka(config, stream).map_err(|e| e.with("key", section.key()))
+        }
+        kind if SINKS.contains(&kind) => Err(built_without(section, "sink")),
         _ => Err(section.unknown_type(SINKS)),
     }
 }
@@ -98,13 +129,66 @@ pub fn sql(config: audit_source_sql::SqlConfig) -> Result<Box<dyn Source>> {
 /// As [`sql`].
 #[cfg(feature = "sink-elastic")]
 pub fn elastic(config: audit_sink_elastic::ElasticConfig) -> Result<WiredSink> {
-    Ok(WiredSink { sink: Arc::new(audit_sink_elastic::ElasticSink::new(config)?), stdout: false })
+    Ok(WiredSink::new(Arc::new(audit_sink_elastic::ElasticSink::new(config)?)))
 }
 
-fn built_without(section: &Section, feature: &str) -> Error {
+/// Makes the source of a Port.io organization.
+///
+/// # Errors
+/// As [`sql`].
+#[cfg(feature = "source-port")]
+pub fn port(config: audit_source_port::PortConfig) -> Result<Box<dyn Source>> {
+    Ok(Box::new(audit_source_port::PortSource::new(config)?))
+}
+
+/// Makes the sink of a Kafka topic, which keeps the progress of the stream as well if the
+/// configuration says so.
+///
+/// # Errors
+/// As [`sql`].
+#[cfg(feature = "sink-kafka")]
+pub fn kafka(config: audit_sink_kafka::KafkaConfig, stream: &StreamId) -> Result<WiredSink> {
+    if config.transaction.is_none() {
+        return Ok(WiredSink::new(Arc::new(audit_sink_kafka::KafkaSink::new(config)?)));
+    }
+    let sink = Arc::new(audit_sink_kafka::TransactionalSink::new(config, stream.clone())?);
+    let own = Arc::clone(&sink) as Arc<dyn Checkpoint>;
+    let peek = Arc::new(Peek(Arc::clone(&sink)));
+    Ok(WiredSink { checkpoint: Some(Keeper { own, peek }), ..WiredSink::new(sink) })
+}
+
+/// Reads the progress in Kafka without taking the stream over.
+#[cfg(feature = "sink-kafka")]
+struct Peek(Arc<audit_sink_kafka::TransactionalSink>);
+
+#[cfg(feature = "sink-kafka")]
+#[async_trait::async_trait]
+impl Checkpoint for Peek {
+    async fn load(&self, _: &StreamId) -> Result<Option<(Cursor, Revision)>> {
+        self.0.peek().await
+    }
+
+    async fn save(&self, _: &StreamId, _: &Cursor, _: Option<Revision>) -> Result<Revision> {
+        Err(Error::new(ErrorKind::Unexpected, "a look has to save nothing"))
+    }
+}
+
+/// Makes paths start from a directory, where they are relative.
+fn absolute<const N: usize>(files: [&mut Option<PathBuf>; N], dir: &Path) {
+    for file in files.into_iter().flatten() {
+        *file = dir.join(&file);
+    }
+}
+
+fn built_without(section: &Section, port: &str) -> Error {
+    let kind = &section.kind;
+    let feature = match kind.as_str() {
+        "sql" => "source-sql-sqlite,source-sql-postgres,source-sql-mysql".to_owned(),
+        kind => format!("{port}-{kind}"),
+    };
     Error::new(ErrorKind::Config, "this program was built without that adapter")
         .with("key", section.key())
-        .with("type", section.kind.escape_debug())
+        .with("type", kind.escape_debug())
         .with_hint(format!("build it with `--features {feature}`"))
 }
 
@@ -114,7 +198,7 @@ fn built_without(section: &Section, feature: &str) -> Error {
     feature = "source-sql-postgres",
     feature = "source-sql-mysql"
 ))]
-fn absolute_sqlite(url: &str, dir: &std::path::Path) -> String {
+fn absolute_sqlite(url: &str, dir: &Path) -> String {
     let (scheme, path) = match url.split_once(':') {
         Some((scheme @ ("sqlite" | "sqlite3"), rest)) => {
             (Some(scheme), rest.strip_prefix("//").unwrap_or(rest))
@@ -141,10 +225,14 @@ impl fmt::Debug for WiredSink {
     }
 }
 
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
 #[cfg(all(test, feature = "source-sql-sqlite"))]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

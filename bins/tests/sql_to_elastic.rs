@@ -375,3 +375,92 @@ fn a_dry_run_and_a_check_change_nothing() {
     };
     assert_eq!(names(&before), names(&after));
 }
+
+/// Fault 1: clearing deleted rows that were never sent.
+#[test]
+fn fault_01_clearing_deletes_only_what_was_sent_long_ago() {
+    let site = Site::new(0);
+    let insert =
+        "INSERT INTO audit_logs (id, is_sent, message, created_at) VALUES (?1, ?2, '{}', ?3)";
+    let old = "2020-01-01 00:00:00";
+    for (id, sent, made) in
+        [(1, 1, old), (2, 0, old), (3, 1, "2999-01-01 00:00:00"), (4, 0, "2999-01-01 00:00:00")]
+    {
+        site.lab.db().execute(insert, (id, sent, made)).unwrap();
+    }
+    let left = || -> Vec<u32> {
+        let db = site.lab.db();
+        let mut rows = db.prepare("SELECT id FROM audit_logs ORDER BY id").unwrap();
+        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    // Clearing needs no cluster, and can be switched off.
+    let alone = [("ELASTICSEARCH_HOST", "")];
+    site.run(&[("CLEAR_AUDIT_LOG_ENTRIES", "false")], &["clear"]).expect(0);
+    site.run(&alone, &["clear", "--dry-run"]).expect(0).says("1 row would be deleted");
+    assert_eq!(left(), [1, 2, 3, 4]);
+    let ran = site.run(&alone, &["clear", "--summary-json"]).expect(0).says("1 row deleted");
+    assert!(ran.out.contains("\"deleted\":1"), "{}", ran.out);
+    assert_eq!(left(), [2, 3, 4]);
+    site.run(&alone, &["clear", "--older-than", "50000d"]).expect(0).says("0 rows");
+    site.run(&alone, &["clear", "--older-than", "soon"]).expect(2);
+}
+
+/// Fault 4: one entry whose `additional_data` is no object kept every run from ending well.
+#[test]
+fn fault_04_an_entry_of_any_shape_is_sent_and_marked() {
+    let site = Site::new(0);
+    site.lab
+        .db()
+        .execute_batch(
+            "CREATE TABLE auth_user (id INTEGER PRIMARY KEY, password TEXT, first_name TEXT,
+                 last_name TEXT, email TEXT);
+             INSERT INTO auth_user VALUES (1, 'canary', 'Ann', 'Lee', 'ann@example.org');
+             CREATE TABLE auditlog_logentry (id INTEGER PRIMARY KEY, content_type_id INTEGER,
+                 object_pk TEXT, object_repr TEXT, action INTEGER, changes TEXT, actor_id INTEGER,
+                 timestamp TEXT, additional_data TEXT);
+             INSERT INTO auditlog_logentry VALUES
+                 (1, 7, '42', 'A tag', 1, '{\"name\":[\"a\",\"b\"]}', 1, '2026-01-05 08:00:00.000001', '[1]'),
+                 (2, 7, '42', 'A tag', 3, 'null', NULL, '2026-01-05 08:00:01', '{\"is_sent\":null}');",
+        )
+        .unwrap();
+    let django = [
+        ("AUDIT_LOGGER_TYPE", "DJANGO_AUDITLOG"),
+        ("AUDIT_LOG_ORIGIN", "library"),
+        ("AUDIT_LOG_ENVIRONMENT", "prod"),
+        ("AUDIT_TABLE_NAME", "audit_logs"),
+    ];
+    site.run(&django, &[]).expect(0);
+    let documents = site.cluster.json();
+    assert_eq!(
+        documents[0],
+        json!({
+            "audit_event": {
+                "actor": "Ann Lee",
+                "date_time": "2026-01-05T08:00:00.000001+00:00",
+                "operation": "update",
+                "origin": "library",
+                "target": "A tag",
+                "environment": "prod",
+                "message": {"name": ["a", "b"]},
+            },
+            "@timestamp": "2026-01-05T08:00:00.000001+00:00",
+        })
+    );
+    assert_eq!(documents[1]["audit_event"]["actor"], "unknown");
+    site.run(&django, &[]).expect(0).says("nothing new");
+
+    // As before, where somebody relies on it.
+    site.lab.db().execute("UPDATE auditlog_logentry SET additional_data = NULL", []).unwrap();
+    let mut old = django.to_vec();
+    old.extend([
+        ("AUDIT_LOG_OPERATION", "codes"),
+        ("AUDIT_LOG_MESSAGE", "text"),
+        ("ELASTICSEARCH_APP_AUDIT_LOG_INDEX", "old"),
+        ("AUDIT_STATE_DIR", "old"),
+    ]);
+    site.run(&old, &["--id-from", "row"]).expect(0);
+    let document: serde_json::Value = serde_json::from_str(&site.cluster.documents()[2].2).unwrap();
+    assert_eq!(site.cluster.ids()[2], "1");
+    assert_eq!(document["audit_event"]["operation"], "1");
+    assert_eq!(document["audit_event"]["message"], "{\"name\":[\"a\",\"b\"]}");
+}

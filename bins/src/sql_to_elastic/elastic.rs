@@ -55,7 +55,7 @@ pub struct Elastic {
     elasticsearch_pipeline: Option<String>,
     /// What a document holds: the record as it is, the envelope of this program, or ECS
     #[arg(long, global = true, env = "AUDIT_FORMAT", value_name = "FORMAT",
-        default_value = "raw", value_parser = parse_format)]
+        default_value = "raw", value_parser = ship::parse_format)]
     format: Format,
     /// What is a document's _id: the event's own, or as before the row's, which two tables in one
     /// index may share
@@ -78,11 +78,6 @@ pub struct Elastic {
 enum IdOf {
     Event,
     Row,
-}
-
-fn parse_format(name: &str) -> Result<Format, String> {
-    let names = || Format::ALL.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", ");
-    name.parse().map_err(|_| format!("use one of {}", names()))
 }
 
 impl Elastic {
