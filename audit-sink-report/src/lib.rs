@@ -1,9 +1,32 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod crosstab;
+mod facts;
+mod files;
+mod hour;
+mod html;
+mod journal;
+mod known;
+mod lines;
+mod payload;
+mod report;
+mod reports;
 mod section;
 mod sink;
+mod store;
+mod table;
+mod text;
+mod tidy;
+mod visible;
+mod window;
 
 pub use config::{ReportConfig, ReportFormat};
+pub use crosstab::{Crosstab, Row};
+pub use facts::{Class, Facts};
+pub use hour::{Day, Hour};
+pub use known::Known;
+pub use report::Report;
+pub use reports::{Published, Reports};
 pub use section::Section;
 pub use sink::ReportSink;

@@ -1,0 +1,329 @@
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use audit_core::{ActionKind, AuditEvent, Outcome};
+
+use crate::crosstab::UNKNOWN;
+use crate::payload::Payload;
+use crate::{Crosstab, Hour, Section};
+
+/// What a report needs to know of an event, borrowed from wherever it was read.
+///
+/// [`count`](Self::count) is the one place that decides which sections an event is in, for events
+/// of a pipeline and for records read straight from files alike.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Facts<'a> {
+    /// When it happened.
+    pub hour: Hour,
+    /// The method or action: `mds.Authorize`, `LaunchInstance`.
+    pub method: Option<&'a str>,
+    /// Who did it; the mark `User:` of Kafka principals is left out of labels.
+    pub principal: Option<&'a str>,
+    /// What kind of event it is, as far as sections differ.
+    pub class: Class<'a>,
+    /// Whether it was refused or failed.
+    pub failed: bool,
+    /// Where the request came from.
+    pub client: Option<IpAddr>,
+}
+
+/// The classes of events that have sections of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class<'a> {
+    /// A permission was asked for.
+    Authorization {
+        /// What for: `Describe`, `AlterConfigs`.
+        operation: Option<&'a str>,
+    },
+    /// An identity was to be proved.
+    SignIn {
+        /// The user's name for people, usually an e-mail address; else the principal is shown.
+        user: Option<&'a str>,
+        /// Whether it was; none if the record does not say.
+        succeeded: Option<bool>,
+        /// The first error's status if not.
+        status: Option<&'a str>,
+    },
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+impl<'a> Facts<'a> {
+    /// Creates the facts of an event of which only the hour is known.
+    pub fn new(hour: Hour) -> Self {
+        Self {
+            hour,
+            method: None,
+            principal: None,
+            class: Class::Other,
+            failed: false,
+            client: None,
+        }
+    }
+
+    /// Counts the event in each section it is in.
+    pub fn count(&self, crosstab: &mut Crosstab) {
+        let hour = self.hour;
+        let method = self.method.unwrap_or(UNKNOWN);
+        let whole = self.principal.unwrap_or(UNKNOWN);
+        let stripped;
+        let principal = if whole.contains("User:") {
+            stripped = whole.replace("User:", "");
+            stripped.as_str()
+        } else {
+            whole
+        };
+        crosstab.add(Section::OtherEvents, hour, method);
+        crosstab.add(Section::Principals, hour, principal);
+        if let Some(client) = self.client {
+            crosstab.add_address(hour, client);
+        }
+        match self.class {
+            Class::Authorization { operation } => {
+                let parts = [principal, "-", operation.unwrap_or(UNKNOWN)];
+                crosstab.add_joined(Section::AuthEvents, hour, &parts);
+            }
+            Class::SignIn { user, succeeded: Some(true), .. } => {
+                crosstab.add(Section::SigninSuccess, hour, user.unwrap_or(principal));
+            }
+            Class::SignIn { user, succeeded: Some(false), status } => {
+                let user = user.unwrap_or(principal);
+                match status {
+                    Some(status) => {
+                        let parts = [user, " (", status, ")"];
+                        crosstab.add_joined(Section::SigninFail, hour, &parts);
+                    }
+                    None => crosstab.add(Section::SigninFail, hour, user),
+                }
+            }
+            Class::SignIn { succeeded: None, .. } | Class::Other => {}
+        }
+        if self.failed && !matches!(self.class, Class::SignIn { .. }) {
+            let operation = match self.class {
+                Class::Authorization { operation: Some(operation) } => operation,
+                _ => method,
+            };
+            crosstab.add_joined(Section::Denied, hour, &[principal, "-", operation]);
+        }
+    }
+}
+
+impl Crosstab {
+    fn add_address(&mut self, hour: Hour, client: IpAddr) {
+        // An IPv4 client of an IPv6 socket is the same client.
+        let client = client.to_canonical();
+        let mut text = Short { bytes: [0; 64], len: 0 };
+        // A formatted address is never longer than the buffer.
+        if write!(text, "{client}").is_ok() {
+            self.add(Section::ClientAddresses, hour, text.as_str());
+        }
+    }
+}
+
+/// The text of an address, without an allocation.
+struct Short {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Short {
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// Counts an event of any source.
+///
+/// Most is in the envelope. The payload is read for what the classic sections of Confluent Cloud
+/// show beyond it, and when the envelope does not even have an action or an actor.
+pub(crate) fn count(event: &AuditEvent, hour: Hour, crosstab: &mut Crosstab) {
+    let payload = Payload::of(&event.raw);
+    let bare = event.action.name.is_none();
+    let method = event.action.name.as_deref().map(Cow::Borrowed);
+    let method = method.or_else(|| payload.method());
+    let actor = event.actor.as_ref();
+    let fields = actor.iter().flat_map(|a| [&a.id, &a.name, &a.email]);
+    let principal = fields.flatten().next().map(|id| Cow::Borrowed(&**id));
+    let name = || actor.and_then(|a| a.email.as_deref().or(a.name.as_deref())).map(Cow::Borrowed);
+    let succeeded = match event.outcome {
+        Outcome::Success => Some(true),
+        Outcome::Failure | Outcome::Denied => Some(false),
+        Outcome::Unknown => None,
+    };
+    let (operation, user, status);
+    let class = match method.as_deref() {
+        Some("mds.Authorize") => {
+            operation = payload.operation();
+            Class::Authorization { operation: operation.as_deref() }
+        }
+        Some("SignIn") => {
+            let succeeded = succeeded.or_else(|| payload.signed_in());
+            user = name().or_else(|| payload.email());
+            status = payload.first_error().filter(|_| succeeded == Some(false));
+            Class::SignIn { user: user.as_deref(), succeeded, status: status.as_deref() }
+        }
+        // Kafka clients authenticate and are authorized all the time: their methods have always
+        // been among the other events only.
+        Some(method) if is_of_machines(method) => Class::Other,
+        _ => match event.action.kind {
+            ActionKind::Authorize => Class::Authorization { operation: method.as_deref() },
+            ActionKind::Login => {
+                user = name();
+                Class::SignIn { user: user.as_deref(), succeeded, status: None }
+            }
+            _ => Class::Other,
+        },
+    };
+    let told = match class {
+        Class::Other if !bare => None,
+        _ if principal.is_some() => None,
+        _ => payload.principal(),
+    };
+    let client = match event.origin.ip {
+        None if bare => payload.client(),
+        known => known,
+    };
+    let failed = succeeded == Some(false) || bare && succeeded.is_none() && payload.failed();
+    Facts {
+        hour,
+        method: method.as_deref(),
+        principal: principal.or(told).as_deref(),
+        class,
+        failed,
+        client,
+    }
+    .count(crosstab);
+}
+
+fn is_of_machines(method: &str) -> bool {
+    let service = method.split('.').next().unwrap_or_default();
+    matches!(service, "kafka" | "schema-registry" | "ksql" | "flink" | "ip-filter" | "mds")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use audit_core::{Action, Actor, EventId, Raw};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An event, at ten past midnight of 2026-11-21.
+    fn event(raw: &Value) -> AuditEvent {
+        let raw = Raw::parse(raw.to_string()).unwrap();
+        let time = "2026-11-21T00:10:00Z".parse().unwrap();
+        AuditEvent::new(EventId::new("1"), Arc::from("test"), time, raw)
+    }
+
+    fn counted(event: &AuditEvent) -> Vec<(Section, String)> {
+        let mut crosstab = Crosstab::default();
+        let hour = Hour::of(&event.time).unwrap();
+        count(event, hour, &mut crosstab);
+        let own = Section::ALL.iter().filter(|s| s.counted_as() == **s);
+        own.flat_map(|section| {
+            let rows = crosstab.rows(hour.day(), *section).into_iter();
+            rows.map(|row| (*section, row.label.unwrap().to_owned())).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    fn is(section: Section, label: &str) -> (Section, String) {
+        (section, label.to_owned())
+    }
+
+    #[test]
+    fn a_bare_confluent_record_is_counted_by_its_payload() {
+        let authorize = event(&json!({"data": {
+            "methodName": "mds.Authorize",
+            "authenticationInfo": {"principal": "User:u-User:1"},
+            "authorizationInfo": {"granted": false, "operation": "Describe"},
+            "requestMetadata": {"client_address": "/192.0.2.7"},
+        }}));
+        let expected = [
+            is(Section::AuthEvents, "u-1-Describe"),
+            is(Section::OtherEvents, "mds.Authorize"),
+            is(Section::Denied, "u-1-Describe"),
+            is(Section::ClientAddresses, "192.0.2.7"),
+            is(Section::Principals, "u-1"),
+        ];
+        assert_eq!(counted(&authorize), expected);
+
+        let mut failed = event(&json!({"data": {
+            "methodName": "SignIn",
+            "authenticationInfo": {
+                "principal": {"email": "ann@b.example", "confluentUser": {"resourceId": "u-9"}},
+                "result": "FAILURE",
+            },
+            "result": {"status": "FAILURE", "data": {"errors": [{"status": "401"}]}},
+        }}));
+        let expected = [
+            is(Section::SigninFail, "ann@b.example (401)"),
+            is(Section::OtherEvents, "SignIn"),
+            is(Section::Principals, "u-9"),
+        ];
+        assert_eq!(counted(&failed), expected);
+        failed.raw = Raw::parse(failed.raw.get().replace("FAILURE", "SUCCESS")).unwrap();
+        assert_eq!(counted(&failed)[0], is(Section::SigninSuccess, "ann@b.example"));
+    }
+
+    #[test]
+    fn the_envelope_is_enough_for_any_source() {
+        let mut login = event(&json!({"x": 1}));
+        login.action = Action { name: Some("login".into()), kind: ActionKind::Login };
+        login.outcome = Outcome::Failure;
+        login.actor =
+            Some(Actor { id: Some("7".into()), name: Some("Ann".into()), ..Actor::default() });
+        login.origin.ip = Some("::ffff:192.0.2.1".parse().unwrap());
+        let expected = [
+            is(Section::SigninFail, "Ann"),
+            is(Section::OtherEvents, "login"),
+            is(Section::ClientAddresses, "192.0.2.1"),
+            is(Section::Principals, "7"),
+        ];
+        assert_eq!(counted(&login), expected);
+        login.action = Action { name: Some("DeleteBucket".into()), kind: ActionKind::Delete };
+        login.outcome = Outcome::Denied;
+        assert!(counted(&login).contains(&is(Section::Denied, "7-DeleteBucket")));
+        login.action.kind = ActionKind::Authorize;
+        assert!(counted(&login).contains(&is(Section::AuthEvents, "7-DeleteBucket")));
+    }
+
+    #[test]
+    fn kafka_clients_are_no_sign_ins_and_failed_requests_are_denied() {
+        let mut produce = event(&json!({"data": {"result": {"status": "FAILURE"}}}));
+        produce.action = Action { name: Some("kafka.Produce".into()), kind: ActionKind::Other };
+        produce.outcome = Outcome::Failure;
+        assert!(counted(&produce).contains(&is(Section::Denied, "(unknown)-kafka.Produce")));
+        produce.action =
+            Action { name: Some("kafka.Authentication".into()), kind: ActionKind::Login };
+        produce.outcome = Outcome::Success;
+        assert_eq!(counted(&produce).len(), 2, "of all events and by principal");
+    }
+
+    #[test]
+    fn an_event_that_says_nothing_is_counted_all_the_same() {
+        let expected = [is(Section::OtherEvents, UNKNOWN), is(Section::Principals, UNKNOWN)];
+        assert_eq!(counted(&event(&json!([]))), expected);
+    }
+
+    #[test]
+    fn the_longest_address_fits() {
+        let mut longest = event(&json!({}));
+        longest.origin.ip = Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap());
+        assert_eq!(counted(&longest)[1].1, longest.origin.ip.unwrap().to_string());
+    }
+}

@@ -1,0 +1,66 @@
+use audit_core::Result;
+
+use crate::journal::Feed;
+use crate::store::{self, Store};
+use crate::{Crosstab, Day, ReportConfig, sink};
+
+/// The reports of a directory that are made from files, each of which is looked at as a whole.
+///
+/// Looks may overlap, and a later one may see less (a download that was cut off): of each count the
+/// largest that was ever seen holds ([`Crosstab::join`]). So repeating a run changes nothing, and no
+/// run makes a report worse. Calls block.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    config: ReportConfig,
+}
+
+/// What became of one day of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// The day.
+    pub day: Day,
+    /// The events of the look on this day.
+    pub seen: u64,
+    /// The events of the report, which holds the larger counts of this look and of all before.
+    pub reported: u64,
+}
+
+impl Reports {
+    /// Names the directory and what is to be in it; touches no file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](audit_core::ErrorKind::Config) for options that cannot be meant.
+    pub fn new(config: ReportConfig) -> Result<Self> {
+        Ok(Self { config: config.parse()? })
+    }
+
+    /// Finds out whether reports could be written. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn check(&self) -> Result<()> {
+        store::check(&self.config, Feed::Looks)
+    }
+
+    /// Brings the reports of all days of a look up to date.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`](audit_core::ErrorKind::Conflict) when another process writes here, or
+    /// a pipeline counts into this directory; `InvalidData` when what is stored is damaged; and what
+    /// writing files may fail with.
+    pub fn publish(&self, look: &Crosstab) -> Result<Vec<Published>> {
+        let publish = || {
+            let _lock = sink::lock(&self.config)?;
+            let mut store = Store::open(&self.config, Feed::Looks)?;
+            store.commit(look, Vec::new())?;
+            store.publish()?;
+            let mut days = Vec::with_capacity(look.days().len());
+            for day in look.days() {
+                days.push(Published { day, seen: look.events(day), reported: store.events(day)? });
+            }
+            Ok(days)
+        };
+        publish().map_err(|e: audit_core::Error| e.while_doing("write the reports"))
+    }
+}
