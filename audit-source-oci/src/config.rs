@@ -52,7 +52,7 @@ pub struct OciConfig {
     pub all_regions: bool,
     /// The compartments to read, each without its children. Default: the tenancy's root.
     pub compartments: Vec<String>,
-    /// Reads the whole tree of compartments. With the root, unless `compartments` are given too.
+    /// Reads the whole tree of compartments, from the tenancy's root down.
     pub all_compartments: bool,
     /// The first instant to read, in time of processing; begins a minute. `2024-01-31` or
     /// `2024-01-31T12:00:00Z`. Default: 365 days ago, as long as OCI keeps events at most.
@@ -199,6 +199,11 @@ impl OciConfig {
         if self.all_regions && !self.regions.is_empty() {
             return Err(wrong("both `regions` and `all_regions`").with_hint("give one of them"));
         }
+        if self.all_compartments && !self.compartments.is_empty() {
+            return Err(
+                wrong("both `compartments` and `all_compartments`").with_hint("give one of them")
+            );
+        }
         if self.auth == AuthMethod::ResourcePrincipal && self.resource_principal.is_none() {
             return Err(wrong("what the platform handed over is missing")
                 .with("option", "resource_principal")
@@ -293,6 +298,7 @@ mod tests {
             r#"{"window":"59s"}"#,
             r#"{"concurrency":0}"#,
             r#"{"all_regions":true,"regions":["fra"]}"#,
+            r#"{"all_compartments":true,"compartments":["ocid1.compartment.oc1..x"]}"#,
             r#"{"auth":"resource_principal"}"#,
             r#"{"compartment":"ocid1.tenancy.oc1..x"}"#,
             r#"{"preset":"everything"}"#,

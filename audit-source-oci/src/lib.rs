@@ -1,9 +1,29 @@
 #![doc = include_str!("../README.md")]
 
+mod client;
 mod config;
+mod credentials;
+mod cursor;
+mod elements;
+mod envelope;
+mod error;
+mod fetch;
 mod filter;
+mod intake;
+mod key;
+mod plan;
+mod principal;
+mod profile;
+mod redact;
+mod region;
 mod report;
+mod retry;
+mod seen;
+mod sign;
 mod source;
+mod spool;
+mod target;
+mod window;
 
 pub use config::{AuthMethod, OciConfig, ResourcePrincipal};
 pub use filter::Preset;
