@@ -46,7 +46,8 @@ pub struct PortConfig {
     /// Certificates (PEM) to trust beside the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// The proxy to go through: `http://user:password@proxy.example:3128`. Default none.
+    /// The proxy to go through: `http://user:password@proxy.example:3128`. Default: none, whatever the
+    /// environment says.
     #[serde(default)]
     pub proxy: Option<Secret>,
     /// The events' `source`. Default `port`.
@@ -159,7 +160,20 @@ impl PortConfig {
                 .with("to", to.to_rfc3339()));
         }
         self.filter.pairs()?;
+        self.proxy()?;
         Ok(Checked { url: self.base()?, credentials: self.credentials()? })
+    }
+
+    /// Returns the proxy's address, which may hold a password.
+    pub(crate) fn proxy(&self) -> Result<Option<Url>> {
+        let proxy = self.proxy.as_ref().map(|proxy| proxy.expose().trim());
+        let Some(text) = proxy.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.map(Some).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "not the address of a proxy")
+                .with("option", "proxy")
+                .with_hint("give http://user:password@proxy.example:3128")
+        })
     }
 
     fn base(&self) -> Result<Url> {
@@ -387,6 +401,8 @@ mod tests {
             r#"{"token":"t","name":""}"#,
             r#"{"token":"t","request_timeout":"0s"}"#,
             r#"{"token":"t","max_window":"1ms"}"#,
+            r#"{"token":"t","proxy":"socks://canary"}"#,
+            r#"{"token":"t","proxy":"proxy.example:3128"}"#,
             r#"{"token":"t","from":"2025-02","to":"2025-01"}"#,
             r#"{"token":"t","filter":{"include_deleted_entities":true}}"#,
         ] {
