@@ -28,6 +28,7 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(crate) struct Producer {
     inner: ThreadedProducer<Context>,
     patience: Duration,
+    transactional: bool,
 }
 
 /// A record that was not stored.
@@ -41,8 +42,18 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    pub(crate) fn verdict(self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         Verdict::of(self.code)
+    }
+
+    /// Whether it was refused together with the others of its batch.
+    pub(crate) fn is_of_a_batch(&self) -> bool {
+        !self.unsent && self.verdict() == Verdict::Rejected
+    }
+
+    /// Whether it was given up for the sake of something else.
+    pub(crate) fn is_purged(&self) -> bool {
+        matches!(self.code, Code::PurgeQueue | Code::PurgeInflight)
     }
 }
 
@@ -61,7 +72,9 @@ impl Producer {
             }
             std::thread::sleep(Duration::from_millis(3));
         }
-        Ok(Self { inner, patience: settings.delivery_timeout.saturating_add(GRACE) })
+        let transactional = config.get("transactional.id").is_some();
+        let patience = settings.delivery_timeout.saturating_add(GRACE);
+        Ok(Self { inner, patience, transactional })
     }
 
     /// Produces the events and waits until the cluster has answered for each.
@@ -140,7 +153,8 @@ impl Producer {
                     return Ok(std::mem::take(&mut tally.failed));
                 }
             }
-            if impatient && context.trouble().is_some_and(|trouble| trouble.is_final()) {
+            let refused = impatient && context.is_refused();
+            if refused || self.transactional && context.tally().is_spoiled() {
                 self.inner.purge(PurgeConfig::default().queue().inflight());
             }
             if tokio::time::timeout_at(deadline, context.changed.notified()).await.is_err() {
@@ -256,6 +270,11 @@ impl Tally {
         (place < self.count).then_some(place)
     }
 
+    /// Whether a transaction has failed with these records; the others would wait in vain.
+    fn is_spoiled(&self) -> bool {
+        self.failed.iter().any(|f| !f.unsent)
+    }
+
     fn fail(&mut self, failed: Failed) {
         self.failed.push(failed);
         self.left = self.left.saturating_sub(1);
@@ -269,6 +288,15 @@ impl Context {
 
     fn trouble(&self) -> Option<Trouble> {
         lock(&self.trouble).clone()
+    }
+
+    fn note(&self, new: Trouble) {
+        let mut trouble = lock(&self.trouble);
+        if trouble.as_ref().is_none_or(|old| new.outweighs(old)) {
+            *trouble = Some(new);
+            drop(trouble);
+            self.changed.notify_one();
+        }
     }
 
     /// Begins a new batch of so many records, and returns the number of the first.
@@ -288,6 +316,7 @@ impl ProducerContext for Context {
         let Some(place) = tally.place(number) else {
             return;
         };
+        let first_failure = result.is_err() && !tally.is_spoiled();
         match result {
             Ok(_) => tally.left = tally.left.saturating_sub(1),
             Err((error, _)) => {
@@ -295,7 +324,7 @@ impl ProducerContext for Context {
                 tally.fail(Failed { index: place, code, unsent: false });
             }
         }
-        if tally.left == 0 || std::mem::take(&mut tally.wake_at_next) {
+        if tally.left == 0 || first_failure || std::mem::take(&mut tally.wake_at_next) {
             drop(tally);
             self.changed.notify_one();
         }
@@ -305,6 +334,11 @@ impl ProducerContext for Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
+        // That a broker hangs up on the first request is a line of the log only.
+        if facility == "FAIL" && message.contains("APIVERSION_QUERY") {
+            let (_, reason) = message.split_once("]: ").unwrap_or(("", message));
+            self.note(Trouble::new(Code::BrokerTransportFailure, reason));
+        }
     }
 
     fn stats_raw(&self, _statistics: &[u8]) {}
@@ -312,13 +346,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
         debug!(target: "librdkafka", ?code, reason, "a connection failed");
-        let new = Trouble { code, reason: reason.to_owned() };
-        let mut trouble = lock(&self.trouble);
-        if trouble.as_ref().is_none_or(|old| new.outweighs(old)) {
-            *trouble = Some(new);
-            drop(trouble);
-            self.changed.notify_one();
-        }
+        self.note(Trouble::new(code, reason));
     }
 }
 

@@ -13,9 +13,22 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
+    pub(crate) fn new(code: Code, reason: &str) -> Self {
+        // Told as a broken connection; it is one that cannot work.
+        let code = if reason.contains("PLAINTEXT broker listener") { Code::SSL } else { code };
+        Self { code, reason: reason.to_owned() }
+    }
+
     /// Whether waiting cannot help, if no connection has worked so far.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(Verdict::of(self.code), Verdict::Auth | Verdict::Config)
+        matches!(Verdict::of(self.code), Verdict::Auth | Verdict::Config) || self.is_alert()
+    }
+
+    /// Whether the broker ended TLS over the client's certificate. In TLS 1.3 that is told only
+    /// after the handshake, and librdkafka takes it for a broken connection.
+    fn is_alert(&self) -> bool {
+        let says = |part: &str| self.reason.contains(part);
+        says("alert") && (says("certificate") || says("unknown ca") || says("access denied"))
     }
 
     /// Whether it says more than the other. That all brokers are down follows from their own errors.
@@ -26,6 +39,9 @@ impl Trouble {
     /// Makes the error that tells of it.
     pub(crate) fn error(&self) -> Error {
         let (kind, message) = match Verdict::of(self.code) {
+            _ if self.is_alert() => {
+                (ErrorKind::Auth, "the broker did not accept the client's certificate")
+            }
             Verdict::Auth => (ErrorKind::Auth, "the broker refused the credentials"),
             Verdict::Config if self.code == Code::SSL => {
                 (ErrorKind::Config, "no trusted connection could be made")
@@ -43,6 +59,11 @@ impl Trouble {
     fn hint(&self) -> Option<&'static str> {
         let says = |part: &str| self.reason.contains(part);
         Some(match self.code {
+            _ if self.is_alert() && says("expired") => "renew the client's certificate",
+            _ if self.is_alert() => {
+                "the listener asks for a client certificate that it trusts: see \
+                 `tls.client_cert_file` and `tls.client_key_file`"
+            }
             Code::Authentication if says("not supported") || says("Unsupported") => {
                 "the broker does not offer this SASL mechanism: see `sasl.mechanism`"
             }
@@ -53,13 +74,6 @@ impl Trouble {
             Code::SSL if says("expired") => {
                 "a certificate has expired: renew it; files that change are read anew"
             }
-            Code::SSL if says("certificate required") || says("handshake_failure") => {
-                "the listener asks for a client certificate: give `tls.client_cert_file` and \
-                 `tls.client_key_file`"
-            }
-            Code::SSL if says("unknown ca") || says("bad certificate") => {
-                "the broker does not trust the client's certificate: see `tls.client_cert_file`"
-            }
             Code::SSL if says("hostname mismatch") || says("host name") => {
                 "write the broker as its certificate names it"
             }
@@ -68,7 +82,7 @@ impl Trouble {
             }
             Code::SSL => "compare the files and the password under `tls`",
             Code::Resolve => "is the broker's name right, and can this machine resolve it?",
-            Code::BrokerTransportFailure if says("SSL listener") || says("security.protocol") => {
+            Code::BrokerTransportFailure if says("APIVERSION_QUERY") => {
                 "the broker closed the connection: is the listener one with TLS or a login? Then \
                  give `tls` or `sasl`"
             }
@@ -211,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_time_out_is_explained_by_what_the_connections_said() {
-        let trouble = |code, reason: &str| Trouble { code, reason: reason.to_owned() };
+        let trouble = Trouble::new;
         let refused = trouble(Code::Authentication, "SASL authentication error: invalid");
         let error = of_code(Code::MessageTimedOut, Some(&refused));
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, false));

@@ -69,9 +69,13 @@ impl Settings {
         })
     }
 
-    /// Returns the properties of a producer; with `transactional_id` of a transactional one.
-    pub(crate) fn producer(&self, transactional_id: Option<&str>) -> ClientConfig {
+    /// Returns the properties of a producer; with `transactional_id` of a transactional one, with
+    /// `alone` of one that sends each record in a request of its own.
+    pub(crate) fn producer(&self, transactional_id: Option<&str>, alone: bool) -> ClientConfig {
         let mut config = self.properties.producer();
+        if alone {
+            config.set("batch.num.messages", "1");
+        }
         if let (Some(id), Some(transaction)) = (transactional_id, &self.transaction) {
             config.set("transactional.id", id);
             config.set("transaction.timeout.ms", millis(transaction.timeout));
@@ -83,7 +87,7 @@ impl Settings {
     /// Returns the properties of a client that looks at topics, or reads.
     pub(crate) fn reader(&self) -> ClientConfig {
         let mut config = self.properties.connection();
-        config.set_log_level(RDKafkaLogLevel::Error);
+        config.set_log_level(RDKafkaLogLevel::Info);
         config
     }
 }
@@ -174,7 +178,7 @@ mod tests {
             config.sasl =
                 sasl.then(|| SaslConfig::new(Mechanism::ScramSha512, "u", Secret::new("p")));
             let settings = Settings::parse(config).unwrap();
-            let producer = settings.producer(None);
+            let producer = settings.producer(None, false);
             assert_eq!(producer.get("bootstrap.servers"), Some("a:1,b:2"));
             assert_eq!(
                 settings.reader().get("security.protocol"),
@@ -192,7 +196,7 @@ mod tests {
     fn a_producer_never_gives_up_what_safety_rests_on() {
         let mut config = KafkaConfig::new("k1:9092", "audit");
         config.transaction = Some(TransactionConfig::new("checkpoints"));
-        let producer = Settings::parse(config).unwrap().producer(Some("orders"));
+        let producer = Settings::parse(config).unwrap().producer(Some("orders"), false);
         assert_eq!(producer.get("enable.idempotence"), Some("true"));
         assert_eq!(producer.get("acks"), Some("all"));
         assert_eq!(producer.get("transactional.id"), Some("orders"));

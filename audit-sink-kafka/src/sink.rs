@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use audit_core::{AuditEvent, Error, ErrorKind, Failure, Result, Retry, Sink, Written};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
@@ -29,6 +30,8 @@ struct State {
     /// The certificate files that the producer was made with.
     stamp: Stamp,
     topic_is_there: bool,
+    /// The topic takes no batch as large as the library makes them.
+    alone: bool,
 }
 
 impl KafkaSink {
@@ -53,17 +56,9 @@ impl KafkaSink {
             topic::ensure(&self.settings, &self.settings.rules.topic, Use::Events).await?;
             state.topic_is_there = true;
         }
-        let producer = self.producer(&mut state).await?;
-        let result = self.deliver(&producer, events).await;
-        let result = result.and_then(|failed| {
-            if failed.len() < events.len() {
-                self.proven.store(true, Ordering::Relaxed);
-                producer.forgive();
-            }
-            self.judge(events, &failed, &producer)
-        });
+        let result = self.deliver(&mut state, events).await;
         // After a failure of the whole, a new producer owes nothing and has given nothing up.
-        if result.is_err() || producer.is_dead() {
+        if result.is_err() || state.producer.as_ref().is_some_and(|producer| producer.is_dead()) {
             retire(state.producer.take());
         }
         result
@@ -77,12 +72,7 @@ impl KafkaSink {
         {
             return Ok(Arc::clone(producer));
         }
-        let settings = Arc::clone(&self.settings);
-        let made = blocking(move || {
-            settings.tls.check()?;
-            Producer::new(&settings.producer(None), &settings)
-        });
-        match (made.await, &state.producer) {
+        match (self.connect(state.alone).await, &state.producer) {
             (Ok(producer), old) => {
                 if old.is_some() {
                     info!("certificates changed, connecting anew");
@@ -100,24 +90,57 @@ impl KafkaSink {
         }
     }
 
-    /// Produces the events, and finds those that are at fault themselves.
-    async fn deliver(&self, producer: &Producer, events: &[AuditEvent]) -> Result<Vec<Failed>> {
+    async fn connect(&self, alone: bool) -> Result<Producer> {
+        let settings = Arc::clone(&self.settings);
+        blocking(move || {
+            settings.tls.check()?;
+            Producer::new(&settings.producer(None, alone), &settings)
+        })
+        .await
+    }
+
+    async fn deliver(&self, state: &mut State, events: &[AuditEvent]) -> Result<Written> {
+        let producer = self.producer(state).await?;
         let impatient = !self.proven.load(Ordering::Relaxed);
-        let rules = &self.settings.rules;
         let all: Vec<_> = events.iter().collect();
-        let mut failed = producer.produce(&all, rules, impatient).await?;
-        failed.sort_unstable_by_key(|f| f.index);
-        // A broker refuses a whole batch for one record in it. Alone, only that one fails again.
-        let mut judged = Vec::with_capacity(failed.len());
-        for failed in failed {
-            if failed.unsent || failed.verdict() != Verdict::Rejected {
-                judged.push(failed);
-                continue;
-            }
-            let alone = all.get(failed.index..=failed.index).unwrap_or_default();
-            let again = producer.produce(alone, rules, false).await?;
-            judged.extend(again.into_iter().map(|a| Failed { index: failed.index, ..a }));
+        let mut failed = producer.produce(&all, &self.settings.rules, impatient).await?;
+        if !state.alone && failed.iter().any(Failed::is_of_a_batch) {
+            failed = self.try_alone(state, &all, failed).await?;
         }
+        if failed.len() < events.len() {
+            self.proven.store(true, Ordering::Relaxed);
+            producer.forgive();
+        }
+        self.judge(events, failed, &producer)
+    }
+
+    /// Finds the records that a broker refuses among those of the batches that it refused for them.
+    async fn try_alone(
+        &self,
+        state: &mut State,
+        events: &[&AuditEvent],
+        mut failed: Vec<Failed>,
+    ) -> Result<Vec<Failed>> {
+        failed.sort_unstable_by_key(|f| f.index);
+        let (again, mut judged): (Vec<_>, Vec<_>) =
+            failed.into_iter().partition(Failed::is_of_a_batch);
+        let some = again.iter().filter_map(|f| events.get(f.index).copied()).collect::<Vec<_>>();
+        let producer = self.connect(true).await?;
+        let still = producer.produce(&some, &self.settings.rules, false).await?;
+        let size = again.iter().any(|f| f.code == Code::MessageSizeTooLarge);
+        if still.is_empty() && size {
+            warn!(
+                topic = self.settings.rules.topic,
+                "the topic takes no batch of this size, so each record is sent alone; set \
+                 `batch.size` to the topic's `max.message.bytes`"
+            );
+            state.alone = true;
+            retire(state.producer.replace(Arc::new(producer)));
+        } else {
+            retire(Some(Arc::new(producer)));
+        }
+        let place = |f: Failed| Some(Failed { index: again.get(f.index)?.index, ..f });
+        judged.extend(still.into_iter().filter_map(place));
         Ok(judged)
     }
 
@@ -128,7 +151,7 @@ impl KafkaSink {
     fn judge(
         &self,
         events: &[AuditEvent],
-        failed: &[Failed],
+        failed: Vec<Failed>,
         producer: &Producer,
     ) -> Result<Written> {
         let trouble = producer.trouble();

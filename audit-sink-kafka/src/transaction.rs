@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tracing::{debug, info};
 
 use crate::KafkaConfig;
-use crate::client::{Producer, retire};
+use crate::client::{Failed, Producer, retire};
 use crate::config::TransactionConfig;
 use crate::error;
 use crate::journal;
@@ -56,6 +56,8 @@ struct State {
     staged: Vec<AuditEvent>,
     /// A call began and did not end: what became of the transaction is unknown.
     uncertain: bool,
+    /// The broker refused a batch, so that each record is sent alone.
+    alone: bool,
     /// Another runner has taken over the stream.
     lost: bool,
 }
@@ -110,10 +112,10 @@ impl TransactionalSink {
         (state.open, state.uncertain) = (None, true);
         topic::ensure(&self.settings, &self.settings.rules.topic, Use::Events).await?;
         topic::ensure(&self.settings, &self.transaction.checkpoint_topic, Use::Checkpoints).await?;
-        let (settings, id) = (Arc::clone(&self.settings), self.stream.clone());
+        let (settings, id, alone) = (Arc::clone(&self.settings), self.stream.clone(), state.alone);
         let producer = topic::blocking(move || {
             settings.tls.check()?;
-            let config = settings.producer(Some(id.as_str()));
+            let config = settings.producer(Some(id.as_str()), alone);
             let producer = Producer::new(&config, &settings)?;
             producer.take_over()?;
             Ok(Arc::new(producer))
@@ -168,13 +170,16 @@ impl TransactionalSink {
         self.taken_over()
     }
 
+    /// Ends the transaction without effect; the next one has a producer of its own, since this one
+    /// may still purge what it is given.
     async fn abort(&self, state: &mut State) -> Result<()> {
         let Some(producer) = state.producer.clone().filter(|_| state.open.is_some()) else {
             return Ok(());
         };
         state.uncertain = true;
         topic::blocking(move || producer.abort()).await?;
-        (state.open, state.uncertain) = (None, false);
+        retire(state.producer.take());
+        state.open = None;
         Ok(())
     }
 
@@ -186,59 +191,41 @@ impl TransactionalSink {
         }
     }
 
+    /// Produces new events into the transaction, and returns those that are refused for good.
+    ///
+    /// A broker refuses whole batches, and a refusal costs the transaction: then it begins anew, with
+    /// each record alone, and without those that are refused.
     async fn put(&self, state: &mut State, events: &[&AuditEvent]) -> Result<Vec<Failure>> {
-        let producer = self.begin(state).await?;
-        state.uncertain = true;
-        let failed = producer.produce(events, &self.settings.rules, false).await?;
-        let refusal = |code| error::of_code(code, producer.trouble().as_ref());
-        if let Some(failed) = failed.iter().find(|f| f.verdict() != Verdict::Rejected) {
-            return Err(refusal(failed.code));
-        }
-        if failed.iter().all(|f| f.unsent) {
-            // What was never sent does not harm the transaction.
-            let failure =
-                |f: &crate::client::Failed| Failure { index: f.index, error: refusal(f.code) };
-            return Ok(failed.iter().map(failure).collect());
-        }
-        self.put_each(state, events).await
-    }
-
-    /// Finds out which events a broker refuses: it refuses whole batches, and a refusal costs the
-    /// transaction. So each is sent alone, and after a refusal those before it again at once.
-    async fn put_each(&self, state: &mut State, events: &[&AuditEvent]) -> Result<Vec<Failure>> {
-        self.abort(state).await?;
-        let mut failures = Vec::new();
-        let mut good: Vec<&AuditEvent> = Vec::new();
-        for (index, event) in events.iter().copied().enumerate() {
-            let begun = state.open.is_some();
-            let producer = match state.producer.clone().filter(|_| begun) {
-                Some(producer) => producer,
-                None => {
-                    let producer = self.begin(state).await?;
-                    state.uncertain = true;
-                    self.produce(&producer, &good).await?;
-                    producer
-                }
-            };
-            let failed = producer.produce(&[event], &self.settings.rules, false).await?;
-            let Some(failed) = failed.first() else {
-                good.push(event);
-                continue;
-            };
-            let error = error::of_code(failed.code, producer.trouble().as_ref());
-            if failed.verdict() != Verdict::Rejected {
-                return Err(error);
-            }
-            failures.push(Failure { index, error });
-            if !failed.unsent {
-                self.abort(state).await?;
-            }
-        }
-        if state.open.is_none() {
+        let mut failures: Vec<Failure> = Vec::new();
+        let mut left: Vec<(usize, &AuditEvent)> = events.iter().copied().enumerate().collect();
+        loop {
             let producer = self.begin(state).await?;
-            self.produce(&producer, &good).await?;
+            state.uncertain = true;
+            let batch: Vec<_> = left.iter().map(|(_, event)| *event).collect();
+            let failed = producer.produce(&batch, &self.settings.rules, false).await?;
+            let error = |f: &Failed| error::of_code(f.code, producer.trouble().as_ref());
+            let refused = failed.iter().any(Failed::is_of_a_batch);
+            // A refusal takes along what was not sent yet.
+            let other =
+                |f: &&Failed| f.verdict() != Verdict::Rejected && !(refused && f.is_purged());
+            if let Some(failed) = failed.iter().find(other) {
+                return Err(error(failed));
+            }
+            let alone = state.alone;
+            let at_fault = |f: &&Failed| f.unsent || alone && f.is_of_a_batch();
+            let mut gone = HashSet::new();
+            for failed in failed.iter().filter(at_fault) {
+                let Some((index, _)) = left.get(failed.index) else { continue };
+                failures.push(Failure { index: *index, error: error(failed) });
+                gone.insert(*index);
+            }
+            left.retain(|(index, _)| !gone.contains(index));
+            if !refused {
+                return Ok(failures);
+            }
+            state.alone = true;
+            self.abort(state).await?;
         }
-        Ok(failures)
     }
 
     async fn commit(&self, state: &mut State, cursor: &Cursor, next: Revision) -> Result<()> {
@@ -385,6 +372,10 @@ impl Checkpoint for TransactionalSink {
         state.staged.clear();
         state.known = state.attempt.take();
         (state.open, state.uncertain) = (None, false);
+        if std::mem::take(&mut state.alone) {
+            // The next transaction may be of good records only.
+            retire(state.producer.take());
+        }
         Ok(next)
     }
 }

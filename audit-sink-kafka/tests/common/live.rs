@@ -8,6 +8,7 @@ use audit_sink_kafka::{KafkaConfig, Mechanism, SaslConfig, TlsConfig, Transactio
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::{Isolation, Stored, read};
 
@@ -71,6 +72,12 @@ impl Live {
         let mut config = self.config();
         config.transaction = Some(TransactionConfig::new(&self.checkpoints));
         config
+    }
+
+    pub fn partitions(&self, topic: &str) -> usize {
+        let client: BaseConsumer = self.client().create().unwrap();
+        let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+        metadata.topics()[0].partitions().len()
     }
 
     pub fn read(&self, isolation: Isolation) -> Vec<Stored> {
