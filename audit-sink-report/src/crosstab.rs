@@ -61,12 +61,19 @@ impl Crosstab {
     }
 
     /// As [`add`](Self::add), with a label that is put together of parts.
-    pub(crate) fn add_joined(&mut self, section: Section, hour: Hour, parts: &[&str]) {
+    pub(crate) fn add_joined(&mut self, section: Section, hour: Hour, parts: &[&str], count: u64) {
+        if let [label] = parts {
+            return self.add_many(section, hour, label, count);
+        }
         let mut label = std::mem::take(&mut self.scratch);
         label.clear();
         parts.iter().for_each(|part| label.push_str(part));
-        self.add(section, hour, &label);
+        self.add_many(section, hour, &label, count);
         self.scratch = label;
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.max_labels
     }
 
     /// Adds what another counted: of other events.

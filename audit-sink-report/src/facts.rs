@@ -67,7 +67,26 @@ impl<'a> Facts<'a> {
 
     /// Counts the event in each section it is in.
     pub fn count(&self, crosstab: &mut Crosstab) {
-        let hour = self.hour;
+        self.each_label(crosstab, |crosstab, section, label| {
+            crosstab.add_joined(section, self.hour, label, 1);
+        });
+    }
+
+    /// Counts so many alike events in one section only.
+    pub(crate) fn count_in(&self, wanted: Section, count: u64, crosstab: &mut Crosstab) {
+        self.each_label(crosstab, |crosstab, section, label| {
+            if section == wanted {
+                crosstab.add_joined(section, self.hour, label, count);
+            }
+        });
+    }
+
+    /// Finds the sections the event is in, and its label there in parts.
+    fn each_label(
+        &self,
+        crosstab: &mut Crosstab,
+        mut add: impl FnMut(&mut Crosstab, Section, &[&str]),
+    ) {
         let method = self.method.unwrap_or(UNKNOWN);
         let whole = self.principal.unwrap_or(UNKNOWN);
         let stripped;
@@ -77,27 +96,24 @@ impl<'a> Facts<'a> {
         } else {
             whole
         };
-        crosstab.add(Section::OtherEvents, hour, method);
-        crosstab.add(Section::Principals, hour, principal);
+        add(crosstab, Section::OtherEvents, &[method]);
+        add(crosstab, Section::Principals, &[principal]);
         if let Some(client) = self.client {
-            crosstab.add_address(hour, client);
+            add(crosstab, Section::ClientAddresses, &[Address::of(client).as_str()]);
         }
         match self.class {
             Class::Authorization { operation } => {
-                let parts = [principal, "-", operation.unwrap_or(UNKNOWN)];
-                crosstab.add_joined(Section::AuthEvents, hour, &parts);
+                let operation = operation.unwrap_or(UNKNOWN);
+                add(crosstab, Section::AuthEvents, &[principal, "-", operation]);
             }
             Class::SignIn { user, succeeded: Some(true), .. } => {
-                crosstab.add(Section::SigninSuccess, hour, user.unwrap_or(principal));
+                add(crosstab, Section::SigninSuccess, &[user.unwrap_or(principal)]);
             }
             Class::SignIn { user, succeeded: Some(false), status } => {
                 let user = user.unwrap_or(principal);
                 match status {
-                    Some(status) => {
-                        let parts = [user, " (", status, ")"];
-                        crosstab.add_joined(Section::SigninFail, hour, &parts);
-                    }
-                    None => crosstab.add(Section::SigninFail, hour, user),
+                    Some(status) => add(crosstab, Section::SigninFail, &[user, " (", status, ")"]),
+                    None => add(crosstab, Section::SigninFail, &[user]),
                 }
             }
             Class::SignIn { succeeded: None, .. } | Class::Other => {}
@@ -107,36 +123,33 @@ impl<'a> Facts<'a> {
                 Class::Authorization { operation: Some(operation) } => operation,
                 _ => method,
             };
-            crosstab.add_joined(Section::Denied, hour, &[principal, "-", operation]);
-        }
-    }
-}
-
-impl Crosstab {
-    fn add_address(&mut self, hour: Hour, client: IpAddr) {
-        // An IPv4 client of an IPv6 socket is the same client.
-        let client = client.to_canonical();
-        let mut text = Short { bytes: [0; 64], len: 0 };
-        // A formatted address is never longer than the buffer.
-        if write!(text, "{client}").is_ok() {
-            self.add(Section::ClientAddresses, hour, text.as_str());
+            add(crosstab, Section::Denied, &[principal, "-", operation]);
         }
     }
 }
 
 /// The text of an address, without an allocation.
-struct Short {
+struct Address {
     bytes: [u8; 64],
     len: usize,
 }
 
-impl Short {
+impl Address {
+    fn of(client: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; 64], len: 0 };
+        // An IPv4 client of an IPv6 socket is the same client. No address is longer than the buffer.
+        if write!(text, "{}", client.to_canonical()).is_err() {
+            text.len = 0;
+        }
+        text
+    }
+
     fn as_str(&self) -> &str {
-        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+        self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 
-impl std::fmt::Write for Short {
+impl std::fmt::Write for Address {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         let end = self.len + text.len();
         self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
@@ -208,9 +221,12 @@ pub(crate) fn count(event: &AuditEvent, hour: Hour, crosstab: &mut Crosstab) {
     .count(crosstab);
 }
 
+/// The services whose clients are programs: the beginnings of their methods.
+pub(crate) const MACHINES: [&str; 6] =
+    ["kafka", "schema-registry", "ksql", "flink", "ip-filter", "mds"];
+
 fn is_of_machines(method: &str) -> bool {
-    let service = method.split('.').next().unwrap_or_default();
-    matches!(service, "kafka" | "schema-registry" | "ksql" | "flink" | "ip-filter" | "mds")
+    method.split_once('.').is_some_and(|(service, _)| MACHINES.contains(&service))
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ impl Hour {
         Day(self.0 / 24)
     }
 
+    pub(crate) fn unix_millis(self) -> i64 {
+        i64::from(self.0) * 3_600_000
+    }
+
     /// Returns the hour's place in its day, 0 to 23.
     pub fn of_day(self) -> usize {
         (self.0 % 24).unsigned_abs() as usize
@@ -50,6 +54,10 @@ impl Day {
     /// Returns an hour of this day; 24 and more count as 23.
     pub fn hour(self, hour: usize) -> Hour {
         Hour(self.0 * 24 + hour.min(23) as i32)
+    }
+
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
     }
 
     /// Returns the days between two, both left out.

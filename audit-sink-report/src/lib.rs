@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod aggregation;
 mod config;
 mod crosstab;
 mod facts;
@@ -21,6 +22,7 @@ mod tidy;
 mod visible;
 mod window;
 
+pub use aggregation::{Aggregation, Fields};
 pub use config::{ReportConfig, ReportFormat};
 pub use crosstab::{Crosstab, Row};
 pub use facts::{Class, Facts};
