@@ -87,6 +87,8 @@ pub struct Service {
     pub refusals: Vec<String>,
     pub in_flight: usize,
     pub most_in_flight: usize,
+    /// Target, date, host and authorization of the last request.
+    pub last_signed: [String; 4],
     token_epoch: usize,
 }
 
@@ -127,6 +129,7 @@ impl Fake {
             refusals: Vec::new(),
             in_flight: 0,
             most_in_flight: 0,
+            last_signed: Default::default(),
             token_epoch: 0,
         }));
         let listener = std::net::TcpListener::bind(address).unwrap();
@@ -202,6 +205,11 @@ async fn answer(State(service): State<Arc<Mutex<Service>>>, request: Request) ->
     let (mut response, late) = {
         let mut service = lock();
         service.in_flight -= 1;
+        let header = |name| {
+            parts.headers.get(name).map_or(String::new(), |v| v.to_str().unwrap().to_owned())
+        };
+        let target = parts.uri.path_and_query().unwrap().to_string();
+        service.last_signed = [target, header("date"), header("host"), header("authorization")];
         let checked = verify_get(&parts.uri, &parts.headers, &service.keys, now);
         match checked {
             Err(why) => {
@@ -375,7 +383,7 @@ impl Service {
             _ => more.then(|| format!("{prefix}/{end}")),
         };
         let body = match fault {
-            Some(Fault::Truncate(bytes)) => Body::from(body[..*bytes].to_owned()),
+            Some(Fault::Truncate(bytes)) => Body::from(Bytes::from(body).slice(..*bytes)),
             Some(Fault::Reset(bytes)) => {
                 let piece = Bytes::from(body.into_bytes()).slice(..*bytes);
                 let broken = std::io::Error::other("injected");

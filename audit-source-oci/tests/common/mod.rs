@@ -12,9 +12,11 @@
 )]
 
 mod fake;
+mod platform;
 mod records;
 mod verify;
 
 pub use fake::{Fake, Fault, Seen};
+pub use platform::Platform;
 pub use records::{Records, record};
 pub use verify::{TestKey, key};
