@@ -43,7 +43,8 @@ pub struct KafkaConfig {
     #[serde(default)]
     pub create_topic: Option<CreateTopic>,
     /// How long a record may take to be stored, all tries of the client library included; then the
-    /// write fails, to be tried again. Default 2 min, at least 1 s.
+    /// write fails, to be tried again. Default 2 min, at least 1 s; in a transaction at most its own
+    /// time.
     #[serde(default = "default_delivery", deserialize_with = "duration")]
     pub delivery_timeout: Duration,
     /// How many requests may be under way to one broker, 1 to 5. Order is kept all the same.

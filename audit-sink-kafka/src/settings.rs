@@ -79,6 +79,9 @@ impl Settings {
         if let (Some(id), Some(transaction)) = (transactional_id, &self.transaction) {
             config.set("transactional.id", id);
             config.set("transaction.timeout.ms", millis(transaction.timeout));
+            // A record that comes later than that would find its transaction ended.
+            let delivery = self.delivery_timeout.min(transaction.timeout);
+            config.set("delivery.timeout.ms", millis(delivery));
         }
         config.set_log_level(RDKafkaLogLevel::Info);
         config
@@ -201,5 +204,7 @@ mod tests {
         assert_eq!(producer.get("acks"), Some("all"));
         assert_eq!(producer.get("transactional.id"), Some("orders"));
         assert_eq!(producer.get("transaction.timeout.ms"), Some("60000"));
+        // The library would refuse more.
+        assert_eq!(producer.get("delivery.timeout.ms"), Some("60000"));
     }
 }
