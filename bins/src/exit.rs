@@ -25,6 +25,8 @@ pub const INVALID_DATA: u8 = 7;
 pub const REJECTED: u8 = 8;
 /// Finished, but records went to the dead letters.
 pub const DEAD_LETTERS: u8 = 9;
+/// Finished, but ranges were left out that could not be read, as was allowed.
+pub const GAPS: u8 = 10;
 /// A second SIGINT ended the program at once (128 + 2).
 pub const SIGINT: u8 = 130;
 /// The reader of stdout went away (128 + 13), said by nothing else.
@@ -45,6 +47,7 @@ Exit codes:
     7  data that cannot be understood: a damaged or newer checkpoint
     8  a record cannot be delivered, and there are no dead letters to keep it
     9  finished, but records went to the dead letters
+   10  finished, but ranges were left out that could not be read, as was allowed
   130  ended at once by a second SIGINT
   141  the reader of stdout went away
   143  ended at once by a second SIGTERM

@@ -8,6 +8,8 @@ pub mod config;
 pub mod dead_letters;
 pub mod exit;
 pub mod logging;
+#[cfg(all(feature = "source-oci", feature = "sink-file"))]
+pub mod oci_export;
 pub mod pages;
 pub mod progress;
 #[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]

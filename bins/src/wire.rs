@@ -9,7 +9,7 @@ use audit_core::{Checkpoint, Cursor, Error, ErrorKind, Result, Revision, Sink, S
 use crate::config::Section;
 
 /// Every source that a build may have, by the `type` that names it.
-const SOURCES: &[&str] = &["port", "sql"];
+const SOURCES: &[&str] = &["oci", "port", "sql"];
 /// Every sink that a build may have.
 const SINKS: &[&str] = &["elastic", "file", "kafka"];
 
@@ -59,6 +59,14 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             let dir = section.dir().to_owned();
             section.rewrite("url", |url| absolute_sqlite(url, &dir));
             sql(section.parse()?).map_err(|e| e.with("key", section.key()))
+        }
+        #[cfg(feature = "source-oci")]
+        "oci" => {
+            let mut config: audit_source_oci::OciConfig = section.parse()?;
+            let files = [&mut config.ca_file, &mut config.spool_dir];
+            absolute(files, section.dir());
+            config.home = config.home.or_else(std::env::home_dir);
+            oci(config).map_err(|e| e.with("key", section.key()))
         }
         #[cfg(feature = "source-port")]
         "port" => {
@@ -130,6 +138,15 @@ pub fn sql(config: audit_source_sql::SqlConfig) -> Result<Box<dyn Source>> {
 #[cfg(feature = "sink-elastic")]
 pub fn elastic(config: audit_sink_elastic::ElasticConfig) -> Result<WiredSink> {
     Ok(WiredSink::new(Arc::new(audit_sink_elastic::ElasticSink::new(config)?)))
+}
+
+/// Makes the source of an Oracle Cloud tenancy.
+///
+/// # Errors
+/// As [`sql`].
+#[cfg(feature = "source-oci")]
+pub fn oci(config: audit_source_oci::OciConfig) -> Result<Box<dyn Source>> {
+    Ok(Box::new(audit_source_oci::OciSource::new(config)?))
 }
 
 /// Makes the source of a Port.io organization.

@@ -1,0 +1,252 @@
+//! `oci-export` in the place of the script it replaces, against a strict stand-in for the service.
+
+#![cfg(all(feature = "source-oci", feature = "sink-file"))]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+#[path = "common/oci.rs"]
+mod oci;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use common::Ran;
+use oci::fake::{Fake, Fault, REGION, TENANCY, USER};
+use oci::records::record;
+use oci::verify::key;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The first day of what is exported.
+fn start() -> DateTime<Utc> {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// A service, and a directory with a profile to log in with.
+struct Site {
+    fake: Fake,
+    dir: TempDir,
+}
+
+impl Site {
+    /// A service with so many events, one an hour.
+    fn new(events: i64) -> Self {
+        let site = Self { fake: Fake::start(), dir: tempfile::tempdir().unwrap() };
+        site.fake.lock().real_time = true;
+        site.fake.lock().page_events = 10;
+        for n in 0..events {
+            let time = start() + TimeDelta::hours(n);
+            site.fake.add(TENANCY, time, record(&format!("e{n}"), "GetInstance", time));
+        }
+        let profile = format!(
+            "[DEFAULT]\ntenancy={TENANCY}\nregion={REGION}\n[AUDIT]\nuser={USER}\n\
+             fingerprint={}\nkey_file={}\n",
+            key().fingerprint(),
+            site.path("key.pem").display()
+        );
+        fs::write(site.path("key.pem"), key().pem()).unwrap();
+        fs::write(site.path("config"), profile).unwrap();
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The command line of old: January, whole.
+    fn command(&self, file: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oci-export"));
+        command
+            .args(["--startdate", "2026-01-01", "--enddate", "2026-01-31"])
+            .args(["--profilename", "AUDIT", "--ociconfig", "config", "--outputfile", file])
+            .args(["--eventfilter", TENANCY])
+            .args(["--endpoint", &format!("http://{}/{{region}}", self.fake.address)])
+            .args(["--identity-endpoint", &format!("http://{}/{{region}}", self.fake.address)])
+            .args(more)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn export(&self, file: &str, more: &[&str]) -> Ran {
+        Ran::of(self.command(file, more).output().unwrap())
+    }
+
+    /// Returns the ids in an exported array, which has to be valid.
+    fn ids(&self, file: &str) -> Vec<String> {
+        let text = fs::read(self.path(file)).unwrap();
+        let events: Vec<Value> = serde_json::from_slice(&text).unwrap();
+        events.iter().map(|e| e["eventId"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[track_caller]
+    fn holds_each_once(&self, file: &str, events: i64) {
+        let ids = self.ids(file);
+        let distinct: BTreeSet<_> = ids.iter().cloned().collect();
+        let expected: BTreeSet<_> = (0..events).map(|n| format!("e{n}")).collect();
+        assert_eq!(distinct, expected);
+        assert_eq!(ids.len(), distinct.len(), "an event is there twice");
+    }
+}
+
+/// The script wrote two bytes, `[` and a line end, and ended with success.
+#[test]
+fn exports_every_event_of_the_days_as_received() {
+    let site = Site::new(31 * 24 + 5);
+    site.export("out.json", &[]).expect(0);
+    // The last day is part of it, and the first hour behind it is not.
+    site.holds_each_once("out.json", 31 * 24);
+    let text = fs::read_to_string(site.path("out.json")).unwrap();
+    assert!(text.contains(&record("e0", "GetInstance", start())), "not byte for byte");
+    assert!(
+        !site.path(".out.json.export").exists() && !site.path("out.json.manifest.json").exists()
+    );
+    assert!(site.fake.lock().refusals.is_empty(), "{:?}", site.fake.lock().refusals);
+
+    // Again, and it is replaced by one that is as whole.
+    site.export("out.json", &["--summary-json"]).expect(0);
+    site.holds_each_once("out.json", 31 * 24);
+}
+
+#[test]
+fn every_format_holds_the_same_events() {
+    let site = Site::new(25);
+    site.export("out.ndjson", &[]).expect(0);
+    assert_eq!(fs::read_to_string(site.path("out.ndjson")).unwrap().lines().count(), 25);
+    let ran = site.export("-", &[]).expect(0);
+    assert_eq!(ran.out, fs::read_to_string(site.path("out.ndjson")).unwrap());
+    site.export("out.csv", &[]).expect(0);
+    let csv = fs::read_to_string(site.path("out.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 26);
+    assert!(csv.starts_with("eventType,cloudEventsVersion,"), "{csv}");
+    assert!(csv.contains("data.identity.principalName"));
+    site.export("out.json.gz", &[]).expect(0);
+    let mut text = String::new();
+    let file = fs::File::open(site.path("out.json.gz")).unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(file), &mut text).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&text).unwrap().len(), 25);
+    site.export("none.json", &["--event", "*.NoSuchName"]).expect(0);
+    assert!(site.ids("none.json").is_empty());
+    site.export("none.csv", &["--event", "*.NoSuchName"]).expect(0);
+}
+
+#[test]
+fn events_are_chosen_by_name_and_group() {
+    let site = Site::new(3);
+    let time = start() + TimeDelta::minutes(1);
+    let login = record("login", "LoginSuccess", time);
+    let login = login.replace("com.oraclecloud.ComputeApi.", "com.oraclecloud.identitySignOn.");
+    site.fake.add(TENANCY, time, login);
+    site.export("login.json", &["--event", "*.LoginSuccess"]).expect(0);
+    assert_eq!(site.ids("login.json"), ["login"]);
+    site.export("iam.json", &["--preset", "iam"]).expect(0);
+    assert_eq!(site.ids("iam.json"), ["login"]);
+}
+
+/// A range that could not be read was left out, and the run was a success.
+#[test]
+fn what_cannot_be_read_fails_the_export_or_is_listed() {
+    let site = Site::new(31 * 24);
+    let broken = start() + TimeDelta::days(14);
+    site.fake.lock().broken = vec![(broken, Fault::Status(400, "InvalidParameter", vec![]), 1000)];
+    fs::write(site.path("out.json"), "[\n]\n").unwrap();
+    let one = ["--concurrency", "1"];
+    site.export("out.json", &one).expect(8).says("2026-01-15");
+    assert_eq!(fs::read_to_string(site.path("out.json")).unwrap(), "[\n]\n", "not replaced");
+
+    let allowed = [&one[..], &["--restart", "--allow-gaps"]].concat();
+    site.export("out.json", &allowed).expect(10).says("missing:");
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(site.path("out.json.manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["gaps"][0]["from"], "2026-01-15T00:00:00Z");
+    assert_eq!(site.ids("out.json").len(), 31 * 24 - 14 * 24);
+
+    // Whole again, and the manifest is gone.
+    site.fake.lock().broken.clear();
+    site.export("out.json", &[]).expect(0);
+    site.holds_each_once("out.json", 31 * 24);
+    assert!(!site.path("out.json.manifest.json").exists());
+}
+
+/// Every failure ended with exit code 0.
+#[test]
+fn the_exit_code_says_what_happened() {
+    let site = Site::new(1);
+    site.export("out.json", &["--profilename", "NONE"]).expect(2);
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oci-export"));
+        Ran::of(command.args(args).env_clear().current_dir(site.path("")).output().unwrap())
+    };
+    run(&["--startdate", "yesterday", "--outputfile", "x.json"]).expect(3).says("--startdate");
+    run(&["--outputfile", "x.json"]).expect(3).says("--startdate");
+    run(&["--startdate", "2026-01-01"]).expect(3).says("--outputfile");
+    let login = ["--ociconfig", "config", "--startdate", "2026-01-01", "--outputfile", "x.json"];
+    run(&[&login[..], &["--profilename", "NONE"]].concat()).expect(3).says("AUDIT");
+    run(&["--startdate", "2026-02-01", "--enddate", "2026-01-01", "--outputfile", "x.json"])
+        .expect(3);
+    run(&[]).expect(2);
+    run(&["--help"]).expect(0);
+    let refused = "ocid1.compartment.oc1..unknown";
+    let ran = site.export("out.json", &["--compartment", refused]);
+    assert!(ran.code != 0 && !site.path("out.json").exists(), "{}", ran.err);
+    assert!(!ran.err.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn an_export_that_was_cut_short_goes_on_and_only_as_it_was_begun() {
+    let site = Site::new(31 * 24);
+    site.fake.lock().latency = Duration::from_millis(20);
+    let mut command = site.command("out.json", &["--window", "1d", "--concurrency", "1", "-q"]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    common::wait_for(|| site.fake.windows().len() > 8);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    site.fake.lock().latency = Duration::ZERO;
+    let more = ["--window", "1d", "--concurrency", "1"];
+    site.export("out.json", &[&more[..], &["--no-redact"]].concat()).expect(3).says("--restart");
+    site.fake.lock().seen.clear();
+    site.export("out.json", &more).expect(0).says("going on");
+    site.holds_each_once("out.json", 31 * 24);
+    let windows = site.fake.windows().len();
+    assert!(windows <= 26, "{windows} windows of 31 were fetched again");
+}
+
+/// So many kills; more with the environment's `AUDIT_SOAK_ROUNDS`.
+const KILLS: u64 = 100;
+
+#[test]
+fn killed_at_any_moment_the_array_is_whole_in_the_end() {
+    const EVENTS: i64 = 31 * 24;
+    let kills = std::env::var("AUDIT_SOAK_ROUNDS").ok().and_then(|n| n.parse().ok());
+    let kills: u64 = kills.unwrap_or(KILLS);
+    let site = Site::new(EVENTS);
+    site.fake.lock().latency = Duration::from_micros(300);
+    let (mut killed, mut exports, mut life) = (0, 0, 60_000);
+    for moment in (0..).map(|n: u64| n * 37 % 100) {
+        let mut command = site.command("out.json", &["--window", "2d", "--concurrency", "3", "-q"]);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(life * moment / 100));
+        child.kill().unwrap();
+        match child.wait().unwrap().code() {
+            None => killed += 1,
+            Some(code) => {
+                assert_eq!(code, 0);
+                exports += 1;
+                life = (life - life / 10).max(5_000);
+                site.holds_each_once("out.json", EVENTS);
+            }
+        }
+        if killed >= kills {
+            break;
+        }
+    }
+    site.export("out.json", &["--window", "2d", "--concurrency", "3"]).expect(0);
+    site.holds_each_once("out.json", EVENTS);
+    println!("killed {killed} times, {exports} exports came to their end between");
+    assert!(!site.path(".out.json.export").exists());
+}
