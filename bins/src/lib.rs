@@ -11,6 +11,8 @@ pub mod logging;
 #[cfg(all(feature = "source-oci", feature = "sink-file"))]
 pub mod oci_export;
 pub mod pages;
+#[cfg(all(feature = "source-port", feature = "sink-kafka"))]
+pub mod port_to_kafka;
 pub mod progress;
 #[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
 pub mod quickstart;
