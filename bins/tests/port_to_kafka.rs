@@ -117,9 +117,15 @@ fn fault_05_10_11_each_record_is_one_message_with_key_headers_and_time_oldest_fi
     site.send().expect(0).says("nothing new");
     assert_eq!(site.messages("port-logs").len(), 3);
 
-    site.run(&[("KAFKA_TOPIC", "other"), ("KAFKA_KEY", "entity"), ("AUDIT_STREAM", "x")], &[])
-        .expect(0);
-    assert_eq!(site.messages("other")[1].key.as_deref(), Some("environment-1"));
+    let variables = [
+        ("KAFKA_TOPIC", "other"),
+        ("KAFKA_KEY", "entity"),
+        ("AUDIT_STREAM", "x"),
+        ("LAST_PROCESSED_FILE", "x.txt"),
+    ];
+    site.run(&variables, &[]).expect(0);
+    let other = site.messages("other");
+    assert_eq!(other[1].key.as_deref(), Some("environment-1"));
 }
 
 #[test]
