@@ -382,3 +382,33 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn late_reports_of_a_dropped_write_are_not_counted(
+            before in 0_usize..20,
+            late in proptest::sample::subsequence((0..20).collect::<Vec<usize>>(), 0..20),
+            count in 1_usize..20,
+            start in prop_oneof![Just(0), Just(usize::MAX - 10)],
+        ) {
+            let context = Context::default();
+            context.tally().first = start;
+            let dropped = context.expect(before);
+            let first = context.expect(count);
+            prop_assert_eq!(first, dropped.wrapping_add(before));
+            for number in late.into_iter().filter(|n| *n < before) {
+                prop_assert_eq!(context.tally().place(dropped.wrapping_add(number)), None);
+            }
+            for place in 0..count {
+                prop_assert_eq!(context.tally().place(first.wrapping_add(place)), Some(place));
+            }
+            prop_assert_eq!(context.tally().place(first.wrapping_add(count)), None);
+        }
+    }
+}

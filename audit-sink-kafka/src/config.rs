@@ -334,3 +334,60 @@ fn brokers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
 
     deserializer.deserialize_any(Brokers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<KafkaConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn every_option_is_read_and_the_rest_has_its_default() {
+        let least = parse("brokers = 'a:1,b:2'\ntopic = 't'").unwrap();
+        let made = KafkaConfig::new("a:1,b:2", "t");
+        assert_eq!(format!("{least:?}"), format!("{made:?}"));
+        let all = parse(
+            r#"
+            brokers = ["a:1", "b:2"]
+            topic = "t"
+            key = "entity"
+            format = "canonical"
+            timestamp = "sent"
+            compression = "zstd"
+            delivery_timeout = "1m 30s"
+            max_in_flight = 1
+            max_record_bytes = 2000
+            max_buffer_bytes = 4096
+            tls = { ca_file = "ca", client_cert_file = "c", client_key_file = "k", key_password = "canary" }
+            sasl = { mechanism = "SCRAM-SHA-512", user = "u", password = "canary" }
+            create_topic = { partitions = 6, replication = 3 }
+            transaction = { checkpoint_topic = "c", timeout = "30s" }
+            properties = { "linger.ms" = 20, "log.connection.close" = false, "client.id" = "canary" }
+            "#,
+        )
+        .unwrap();
+        assert_eq!((all.key, all.delivery_timeout), (Key::Target, Duration::from_secs(90)));
+        assert_eq!(all.properties["linger.ms"].expose(), "20");
+        assert_eq!(all.properties["log.connection.close"].expose(), "false");
+        assert!(!format!("{all:?} {all:#?}").contains("canary"));
+        assert!(crate::settings::Settings::parse(all).is_ok());
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_an_error_without_the_secret() {
+        for text in [
+            "topic = 't'",
+            "brokers = 'a:1'\ntopic = 't'\nkeys = 'id'",
+            "brokers = 7\ntopic = 't'",
+            "brokers = 'a:1'\ntopic = 't'\ndelivery_timeout = 3",
+            "brokers = 'a:1'\ntopic = 't'\ndelivery_timeout = 'soon'",
+            "brokers = 'a:1'\ntopic = 't'\nsasl = { mechanism = 'MD5', user = 'u', password = 'p' }",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let text = "brokers = 'a:1'\ntopic = 't'\nproperties = { x = ['canary'] }";
+        assert!(!parse(text).unwrap_err().message().contains("canary"));
+    }
+}

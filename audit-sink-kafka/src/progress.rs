@@ -49,7 +49,24 @@ pub(crate) fn decode(value: &[u8], stream: &StreamId, topic: &str) -> Result<(Cu
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn c06_no_changed_byte_makes_another_position(at in 0_usize..400, to: u8, n: u32) {
+            let stream: StreamId = "orders".parse().unwrap();
+            let cursor = Cursor::encode("test", 1, &n).unwrap();
+            let text = encode(&stream, &cursor, Revision(7), DateTime::UNIX_EPOCH).unwrap();
+            let mut bytes = text.into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            if let Ok(read) = decode(&bytes, &stream, "checkpoints") {
+                prop_assert_eq!(read, (cursor, Revision(7)));
+            }
+        }
+    }
 
     #[test]
     fn c06_what_was_saved_is_read_and_what_was_changed_is_not() {

@@ -64,3 +64,58 @@ fn headers(event: &AuditEvent) -> OwnedHeaders {
         .insert(text("time", &time))
         .insert(text("content-type", "application/json"))
 }
+
+#[cfg(test)]
+mod tests {
+    use audit_core::{Actor, EventId, Raw};
+    use chrono::DateTime;
+    use rdkafka::message::Headers as _;
+
+    use super::*;
+
+    fn event(raw: &str, millis: i64) -> AuditEvent {
+        let time = DateTime::from_timestamp_millis(millis).unwrap();
+        AuditEvent::new(EventId::new("e/1"), "db".into(), time, Raw::parse(raw).unwrap())
+    }
+
+    fn rules(key: Key, format: Format) -> Rules {
+        Rules { topic: "audit".to_owned(), key, format, timestamp: Timestamp::Event }
+    }
+
+    #[test]
+    fn a_raw_record_on_one_line_is_not_copied() {
+        let (event, mut value) = (event(r#"{"b":1.10,"a":2,"a":3}"#, 5), Vec::new());
+        let rules = rules(Key::Id, Format::Raw);
+        let record = rules.record(&event, 7, &mut value).unwrap();
+        assert!(std::ptr::eq(record.payload.unwrap(), event.raw.get().as_bytes()));
+        assert_eq!((record.key, record.timestamp), (Some(b"e/1".as_slice()), Some(5)));
+        assert_eq!(record.delivery_opaque, 7);
+        let headers = record.headers.unwrap();
+        let names: Vec<_> = headers.iter().map(|h| h.key.to_owned()).collect();
+        assert_eq!(names, ["id", "source", "time", "content-type"]);
+        assert_eq!(headers.get_as::<str>(2).unwrap().value, Some("1970-01-01T00:00:00.005Z"));
+    }
+
+    #[test]
+    fn k09_line_breaks_become_spaces_and_old_times_stay_times() {
+        let (event, mut value) = (event("{\r\n\"a\":\n1}", -86_400_000), Vec::new());
+        let rules = rules(Key::Actor, Format::Raw);
+        let record = rules.record(&event, 0, &mut value).unwrap();
+        assert_eq!(record.payload, Some(b"{  \"a\": 1}".as_slice()));
+        assert_eq!((record.key, record.timestamp), (None, Some(1)), "0 would be now");
+    }
+
+    #[test]
+    fn a_key_is_what_is_asked_for_or_none() {
+        let mut event = event("1", 1);
+        event.actor = Some(Actor { id: Some("ada".into()), ..Actor::default() });
+        let key = |key| {
+            let mut value = Vec::new();
+            let rules = rules(key, Format::Canonical);
+            let record = rules.record(&event, 0, &mut value).unwrap();
+            record.key.map(|key| String::from_utf8(key.to_vec()).unwrap())
+        };
+        assert_eq!(key(Key::Actor).as_deref(), Some("ada"));
+        assert_eq!((key(Key::Target), key(Key::None)), (None, None));
+    }
+}

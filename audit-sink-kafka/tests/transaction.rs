@@ -13,12 +13,9 @@ use audit_core::testkit::{
     CHECKPOINT_RULES, CheckpointHarness, Damage, MemoryUpstream, SINK_RULES, Save, SinkHarness,
     Verdict, When, World, crash_at_every_call, stop_at_every_call, survive_random_faults,
 };
-use audit_core::{
-    AuditEvent, Checkpoint, Cursor, Error, ErrorKind, EventId, Result, Revision, Secret, Sink,
-    StreamId,
-};
+use audit_core::{Checkpoint, Cursor, ErrorKind, EventId, Result, Revision, Sink, StreamId};
 use audit_sink_kafka::{KafkaConfig, KafkaSink, Property, TransactionalSink};
-use common::{Faults, Faulty, Isolation, Live, events, failed, failures, put};
+use common::{Faults, Faulty, Isolation, Live};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 const CANARY: &str = "canary-51c7";
@@ -32,25 +29,8 @@ macro_rules! live {
     };
 }
 
-fn stream(live: &Live) -> StreamId {
-    live.topic.parse().unwrap()
-}
-
-fn outlet(live: &Live) -> Arc<TransactionalSink> {
-    Arc::new(TransactionalSink::new(live.transactional(), stream(live)).unwrap())
-}
-
 fn cursor(n: usize) -> Cursor {
     Cursor::encode("test", 1, &n).unwrap()
-}
-
-fn committed(live: &Live) -> Vec<String> {
-    let stored = live.read(Isolation::Committed).into_iter();
-    stored.map(|s| s.header("id").to_owned()).collect()
-}
-
-fn ids(events: &[AuditEvent]) -> Vec<String> {
-    events.iter().map(|e| e.id.to_string()).collect()
 }
 
 /// One checkpoint for all streams: each stream has its own sink, as each has its own pipeline.
@@ -133,7 +113,7 @@ impl CheckpointHarness for Progress {
     async fn damage(&mut self, stream: &StreamId, damage: Damage) -> bool {
         let whole = self.last();
         let damaged = match damage {
-            Damage::Truncated => whole[..whole.len() - 9].to_owned(),
+            Damage::Truncated => whole.chars().take(whole.len() - 9).collect(),
             Damage::BitFlip => whole.replace("\"offset\":3", "\"offset\":2"),
             Damage::Empty => String::new(),
             Damage::NewerVersion => whole.replacen("\"version\":1", "\"version\":2", 1),

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use audit_core::Secret;
+use audit_core::{Secret, StreamId};
 use audit_sink_kafka::{KafkaConfig, Mechanism, SaslConfig, TlsConfig, TransactionConfig};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use super::{Isolation, Stored, read};
 
@@ -80,6 +82,27 @@ impl Live {
         metadata.topics()[0].partitions().len()
     }
 
+    /// How far a reader of committed records gets in the first partition.
+    pub fn read_committed_end(&self) -> i64 {
+        let mut config = self.client();
+        let client: BaseConsumer =
+            config.set("isolation.level", "read_committed").create().unwrap();
+        client.fetch_watermarks(&self.topic, 0, Duration::from_secs(5)).unwrap().1
+    }
+
+    /// Opens a transaction with one record; it ends with the producer.
+    pub fn transaction(&self, id: &StreamId, topic: &str) -> OpenTransaction {
+        let mut config = self.client();
+        let producer: ThreadedProducer<DefaultProducerContext> =
+            config.set("transactional.id", id.as_str()).create().unwrap();
+        let wait = Duration::from_secs(10);
+        producer.init_transactions(wait).unwrap();
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::to(topic).key("other").payload("{}")).map_err(|e| e.0).unwrap();
+        producer.flush(wait).unwrap();
+        OpenTransaction(producer)
+    }
+
     pub fn read(&self, isolation: Isolation) -> Vec<Stored> {
         read(&self.client(), &self.topic, isolation)
     }
@@ -112,6 +135,15 @@ impl Live {
             config.tls = Some(files);
         }
         config
+    }
+}
+
+/// A transaction that is undone when this is dropped.
+pub(crate) struct OpenTransaction(ThreadedProducer<DefaultProducerContext>);
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        self.0.abort_transaction(Duration::from_secs(10)).unwrap();
     }
 }
 
