@@ -1,8 +1,7 @@
 //! What an event of a kilobyte costs: from the bytes of an answer to the batch, over HTTP.
 //!
-//! The server is in the same process, and sends the same answer again and again, each time with other
-//! identifiers; "ask" is the least that could be done, the same requests without looking at the
-//! answers.
+//! The server is in the same process, and sends the same answer again and again; the source begins anew
+//! each time. "ask" is the least that could be done: the same requests, without a look at the answers.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop")]
 
 use std::hint::black_box;

@@ -198,10 +198,10 @@ impl Client {
         let status = response.status().as_u16();
         let pace = Pace::of(response.headers(), self.clock.local());
         self.clock.learn(pace.date);
-        let limited = status == 429;
-        if let Some(wait) = pace.wait.filter(|wait| (limited || pace.used_up) && !wait.is_zero()) {
-            warn!(host = self.host, ?wait, "the API's rate limit is used up");
-            self.not_before = Some(Instant::now() + wait);
+        let pause = pace.pause(status);
+        if let Some(pause) = pause {
+            warn!(host = self.host, ?pause, "the API's rate limit is used up");
+            self.not_before = Some(Instant::now() + pause);
         }
         let trace = response.headers().get("x-trace-id").and_then(|value| value.to_str().ok());
         let trace = trace.map(error::shown);
@@ -212,7 +212,7 @@ impl Client {
             error::shown(&without_secrets(&cause, &self.credentials, self.token.as_ref()))
         });
         let host = self.host.clone();
-        Ok(Reply { status, retry_after: pace.wait, body, host, trace, cause })
+        Ok(Reply { status, retry_after: pause.or(pace.retry_after), body, host, trace, cause })
     }
 
     fn address(&self, path: &str) -> Result<Url> {

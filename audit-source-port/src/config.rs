@@ -215,9 +215,12 @@ impl PortConfig {
                 .with_hint("give client_id and client_secret, or a token")
         };
         let id = self.client_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
-        let given = |secret: &Secret| !secret.expose().trim().is_empty();
-        let secret = self.client_secret.clone().filter(given);
-        match (id, secret, self.token.as_ref().filter(|token| given(token))) {
+        // Files that hold secrets tend to end in a line break.
+        let given = |secret: &'_ Option<Secret>| {
+            let text = secret.as_ref().map(|secret| secret.expose().trim());
+            text.filter(|text| !text.is_empty()).map(Secret::new)
+        };
+        match (id, given(&self.client_secret), given(&self.token)) {
             (Some(id), Some(secret), None) => Ok(Credentials::Pair { id: id.to_owned(), secret }),
             (None, None, Some(token)) => bearer(token.expose()).map(Credentials::Token),
             (None, None, None) => Err(config("no credentials are given")),
@@ -390,7 +393,9 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config, "{json}");
             assert!(!format!("{error:?}").contains("canary"));
         }
-        assert!(parse(r#"{"client_id":"a","client_secret":"b","token":" "}"#).is_ok());
+        let pair = parse(r#"{"client_id":" a","client_secret":"b\n","token":" "}"#).unwrap();
+        let Credentials::Pair { id, secret } = pair.credentials else { panic!() };
+        assert_eq!((id.as_str(), secret.expose()), ("a", "b"));
         assert!(parse(r#"{"client_id":"","client_secret":"","token":"t"}"#).is_ok());
     }
 

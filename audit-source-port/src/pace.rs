@@ -15,10 +15,12 @@ const AGREE: TimeDelta = TimeDelta::seconds(1);
 pub(crate) struct Pace {
     /// The server's time, whole seconds.
     pub(crate) date: Option<DateTime<Utc>>,
-    /// What `Retry-After` asks for, else what the rate limit leaves.
-    pub(crate) wait: Option<Duration>,
-    /// The rate limit is used up.
-    pub(crate) used_up: bool,
+    /// What `Retry-After` asks for.
+    pub(crate) retry_after: Option<Duration>,
+    /// How long the present period of the rate limit goes on.
+    reset: Option<Duration>,
+    /// Nothing is left of the rate limit in this period.
+    used_up: bool,
 }
 
 impl Pace {
@@ -39,9 +41,20 @@ impl Pace {
         let period = || number("x-ratelimit-period").map(|n| Duration::from_secs(n.into()));
         Self {
             date,
-            wait: asked.or(reset).or_else(period).map(|wait| wait.min(MAX_WAIT)),
+            retry_after: asked.map(|wait| wait.min(MAX_WAIT)),
+            reset: reset.or_else(period).map(|wait| wait.min(MAX_WAIT)),
             used_up: number("x-ratelimit-remaining") == Some(0),
         }
+    }
+
+    /// Returns how long nothing more is to be asked, if the rate limit is what stands in the way.
+    pub(crate) fn pause(&self, status: u16) -> Option<Duration> {
+        let wait = match status {
+            429 => self.retry_after.or(self.reset),
+            _ if self.used_up => self.reset,
+            _ => None,
+        };
+        wait.filter(|wait| !wait.is_zero())
     }
 }
 
@@ -113,19 +126,28 @@ mod tests {
     fn every_way_to_ask_for_patience_is_understood() {
         let reset = (AT + 40).to_string();
         let seconds = |n| Some(Duration::from_secs(n));
+        let pause = |pairs: &[(&'static str, &str)]| pace(pairs).pause(429);
         assert_eq!(pace(&[]).date, Some(at(AT)));
-        assert_eq!(pace(&[]).wait, None);
-        assert_eq!(pace(&[("retry-after", "3")]).wait, seconds(3));
+        assert_eq!(pause(&[]), None);
+        assert_eq!(pause(&[("retry-after", "3")]), seconds(3));
         let date = [("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT")];
-        assert_eq!(pace(&date).wait, seconds(3));
-        assert_eq!(pace(&[("x-ratelimit-reset", &reset)]).wait, seconds(40));
-        assert_eq!(pace(&[("x-ratelimit-reset", "5"), ("retry-after", "7")]).wait, seconds(7));
-        assert_eq!(pace(&[("x-ratelimit-reset", "5")]).wait, seconds(0), "it has passed");
-        assert_eq!(pace(&[("x-ratelimit-period", "60")]).wait, seconds(60));
-        assert_eq!(pace(&[("retry-after", "99999999999")]).wait, Some(MAX_WAIT));
-        assert_eq!(pace(&[("retry-after", "soon"), ("x-ratelimit-reset", "-")]).wait, None);
-        assert!(pace(&[("x-ratelimit-remaining", "0")]).used_up);
-        assert!(!pace(&[("x-ratelimit-remaining", "1")]).used_up);
+        assert_eq!(pause(&date), seconds(3));
+        assert_eq!(pause(&[("x-ratelimit-reset", &reset)]), seconds(40));
+        assert_eq!(pause(&[("x-ratelimit-reset", &reset), ("retry-after", "7")]), seconds(7));
+        assert_eq!(pause(&[("x-ratelimit-reset", "5")]), None, "it has passed");
+        assert_eq!(pause(&[("x-ratelimit-period", "60")]), seconds(60));
+        assert_eq!(pause(&[("retry-after", "99999999999")]), Some(MAX_WAIT));
+        assert_eq!(pause(&[("retry-after", "soon"), ("x-ratelimit-reset", "-")]), None);
+    }
+
+    #[test]
+    fn a_rate_limit_stands_in_the_way_only_when_it_is_used_up() {
+        let reset = (AT + 40).to_string();
+        let limit = |left| [("x-ratelimit-reset", reset.as_str()), ("x-ratelimit-remaining", left)];
+        assert_eq!(pace(&limit("1")).pause(200), None);
+        assert_eq!(pace(&limit("0")).pause(200), Some(Duration::from_secs(40)));
+        let failed = pace(&limit("7"));
+        assert_eq!((failed.pause(503), failed.retry_after), (None, None), "another matter");
     }
 
     #[test]

@@ -237,8 +237,14 @@ impl Source for PortSource {
     async fn read(&mut self, limit: Limit) -> Result<Read> {
         loop {
             let Some(reader) = &mut self.reader else { return Err(not_opened()) };
-            if let Some(batch) = reader.take(limit)? {
-                return Ok(Read::Batch(batch));
+            match reader.take(limit) {
+                Ok(Some(batch)) => return Ok(Read::Batch(batch)),
+                Ok(None) => {}
+                Err(error) => {
+                    // What was taken is nowhere now: begin again from the saved position.
+                    self.reader = None;
+                    return Err(error);
+                }
             }
             if let Some(window) = reader.under_way.take() {
                 reader.windows.failed(window);
