@@ -36,10 +36,10 @@ impl Cleaner {
         Ok(Self { config, client, chunk: CHUNK })
     }
 
-    /// Deletes so many rows in one transaction; 0 counts as 1. Default 5,000.
+    /// Deletes so many rows in one transaction, 1 to 1,000,000. Default 5,000.
     #[must_use]
     pub fn with_chunk(mut self, rows: usize) -> Self {
-        self.chunk = rows.max(1);
+        self.chunk = rows.clamp(1, 1_000_000);
         self
     }
 

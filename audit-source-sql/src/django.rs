@@ -255,3 +255,55 @@ fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
         number => Some(String::from_utf8_lossy(&number.bytes()).into_owned().into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use audit_core::Raw;
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    fn written(django: &Django, content: &[Value<'_>], others: &[Value<'_>]) -> String {
+        let row = Row { key: Value::Int(1), id: None, content, others };
+        let mut out = Vec::new();
+        django.write(&row, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn value(text: &Option<String>) -> Value<'_> {
+        text.as_ref().map_or(Value::Null, |text| Value::Text(text.as_bytes()))
+    }
+
+    proptest! {
+        #[test]
+        fn any_columns_make_one_json_document_that_holds_them(
+            texts in prop::collection::vec(prop::option::of("\\PC*"), ENTRY.len()),
+            user in prop::collection::vec(prop::option::of(".*"), USER.len()),
+            as_text: bool,
+        ) {
+            let mut config = SqlConfig::new("a.db");
+            config.changes = if as_text { Changes::Text } else { Changes::Object };
+            let content: Vec<_> = texts.iter().map(value).collect();
+            let others: Vec<_> = user.iter().map(value).collect();
+            let document = written(&Django::new(&config), &content, &others);
+            prop_assert!(Raw::parse(document.clone()).is_ok(), "{}", document);
+            let json: Json = serde_json::from_str(&document).unwrap();
+            let event = json["audit_event"].as_object().unwrap();
+            prop_assert_eq!(event["target"].as_str(), Some(texts[3].as_deref().unwrap_or_default()));
+            if let (true, Some(changes)) = (as_text, texts[4].as_deref().filter(|t| !t.is_empty())) {
+                prop_assert_eq!(event["message"].as_str(), Some(changes));
+            }
+        }
+
+        #[test]
+        fn changes_that_are_json_are_spliced(numbers in prop::collection::vec(any::<f64>(), 0..9)) {
+            let changes = serde_json::to_string_pretty(&numbers).unwrap();
+            let mut content = [Value::Null; ENTRY.len()];
+            content[4] = Value::Text(changes.as_bytes());
+            let document = written(&Django::new(&SqlConfig::new("a.db")), &content, &[]);
+            let end = format!("\"message\":{changes}}}}}");
+            prop_assert!(document.ends_with(&end), "{}", document);
+        }
+    }
+}

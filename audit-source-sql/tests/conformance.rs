@@ -135,7 +135,7 @@ mod django_auditlog {
     /// Larger ones are bad.
     const LARGEST: usize = 10_000;
 
-    struct Entries {
+    pub(super) struct Entries {
         db: Db,
         next: i64,
         late: i64,
@@ -210,7 +210,7 @@ mod django_auditlog {
         }
     }
 
-    async fn start() -> Entries {
+    pub(super) async fn start() -> Entries {
         let db = Db::new(
             "CREATE TABLE auditlog_logentry (id INTEGER PRIMARY KEY, timestamp datetime, \
              action smallint, object_pk varchar(255), object_repr text, changes text, \
@@ -234,6 +234,11 @@ mod crash {
     #[tokio::test]
     async fn a_kill_at_any_call_loses_and_doubles_nothing() -> Verdict {
         crash_at_every_call(world).await
+    }
+
+    #[tokio::test]
+    async fn a_kill_at_any_call_loses_and_doubles_no_entry_of_django_auditlog() -> Verdict {
+        crash_at_every_call(async || World::of_source(django_auditlog::start().await)).await
     }
 
     #[tokio::test]

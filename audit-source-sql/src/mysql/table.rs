@@ -219,7 +219,7 @@ async fn django(
     let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
     let additional = roles.need("layout", ADDITIONAL)?;
     if !is_text(&additional.kind) && additional.kind != "json" {
-        return Err(no_json(config, additional));
+        return Err(no_json(config, additional, "JSON"));
     }
     let old = column(additional);
     // MariaDB keeps JSON as text, and its boolean literals are numbers elsewhere.

@@ -193,18 +193,17 @@ async fn django(
     let entry = roles.names();
     let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
     let column = roles.need("layout", ADDITIONAL)?;
-    let (name, kind) = (quote(&column.name), column.kind.as_str());
-    let unsent = match kind {
-        "jsonb" => format!("(t.{name} -> 'is_sent') IS DISTINCT FROM 'true'::jsonb"),
-        // There is no comparing values of this type.
-        "json" => format!("(t.{name} -> 'is_sent')::text IS DISTINCT FROM 'true'"),
-        _ => return Err(no_json(config, column)),
-    };
-    let (old, sent) = (format!("t.{name}::jsonb"), r#"'{"is_sent": true}'::jsonb"#);
+    if column.kind != "jsonb" {
+        // There is no comparing `json`, and it may hold what fails to become `jsonb`.
+        return Err(no_json(config, column, "jsonb"));
+    }
+    let name = quote(&column.name);
+    let (old, sent) = (format!("t.{name}"), r#"'{"is_sent": true}'::jsonb"#);
+    let unsent = format!("({old} -> 'is_sent') IS DISTINCT FROM 'true'::jsonb");
     let mark = format!(
-        "{name} = CAST(CASE coalesce(jsonb_typeof({old}), 'null') \
+        "{name} = CASE coalesce(jsonb_typeof({old}), 'null') \
          WHEN 'object' THEN {old} || {sent} WHEN 'null' THEN {sent} \
-         ELSE {sent} || jsonb_build_object('{ADDITIONAL}', {old}) END AS {kind})"
+         ELSE {sent} || jsonb_build_object('{ADDITIONAL}', {old}) END"
     );
     let made = instant(roles.need("layout", "timestamp")?);
     Ok(Written { content: columns.content, others: columns.others, unsent, mark, made })

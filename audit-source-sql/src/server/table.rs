@@ -108,12 +108,14 @@ pub(crate) fn no_flag(config: &SqlConfig, column: &Column) -> Error {
 }
 
 /// Says that the column of the flag's object has another type.
-pub(crate) fn no_json(config: &SqlConfig, column: &Column) -> Error {
-    Error::new(ErrorKind::Config, "the column is not JSON: rows cannot be marked")
+pub(crate) fn no_json(config: &SqlConfig, column: &Column, wanted: &str) -> Error {
+    Error::new(ErrorKind::Config, "rows cannot be marked in a column of this type")
         .with("table", config.table())
         .with("column", &column.name)
         .with("type", &column.full_kind)
-        .with_hint("django-auditlog makes it a JSON column; keyset mode reads without marking")
+        .with_hint(format!(
+            "make it {wanted}, as django-auditlog does; keyset mode reads without marking"
+        ))
 }
 
 /// Says that there is no such table.

@@ -98,7 +98,7 @@ async fn keeps_the_contract(kind: Kind, columns: &str, id: fn(i64) -> String) {
         return;
     }
     for rule in SOURCE_RULES {
-        let db = Db::new(kind, columns).await;
+        let db = Db::new(kind, columns).await.without_tls();
         let mut table = Table { db, id, next: 1000, late: 0 };
         rule.judge(&mut table).await.unwrap_or_else(|e| panic!("{kind:?}: {e}"));
         table.db.done().await;
