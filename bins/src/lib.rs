@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod app;
+#[cfg(feature = "logger")]
+pub mod audit_log;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
