@@ -248,7 +248,7 @@ impl Emitter for Kept {
 #[test]
 fn every_level_is_sent_and_each_send_is_a_record_of_its_own() {
     let kept = Arc::new(Kept::default());
-    let mut logger = AuditLogger::new().with_emitter(kept.clone() as Arc<dyn Emitter>);
+    let mut logger = AuditLogger::new().with_emitter(kept.clone());
     logger.debug("d").send_log().unwrap();
     logger.info("i").send_log().unwrap();
     logger.warning("w").send_log().unwrap();
@@ -268,9 +268,7 @@ fn every_level_is_sent_and_each_send_is_a_record_of_its_own() {
 #[test]
 fn what_is_below_the_level_is_not_sent() {
     let kept = Arc::new(Kept::default());
-    let mut logger = AuditLogger::new()
-        .with_emitter(kept.clone() as Arc<dyn Emitter>)
-        .with_level(Level::Warning);
+    let mut logger = AuditLogger::new().with_emitter(kept.clone()).with_level(Level::Warning);
     logger.debug("d").send_log().unwrap();
     logger.info("i").send_log().unwrap();
     logger.warning("w").send_log().unwrap();
@@ -280,7 +278,7 @@ fn what_is_below_the_level_is_not_sent() {
 #[test]
 fn a_bad_value_is_told_and_nothing_is_sent() {
     let kept = Arc::new(Kept::default());
-    let mut logger = AuditLogger::new().with_emitter(kept.clone() as Arc<dyn Emitter>);
+    let mut logger = AuditLogger::new().with_emitter(kept.clone());
     let bad = HashMap::from([((1, 2), 3)]);
     assert_eq!(logger.set_results(&bad).send_log().unwrap_err().kind(), ErrorKind::InvalidData);
     assert_eq!(logger.diff(&1, &bad).send_log().unwrap_err().kind(), ErrorKind::InvalidData);

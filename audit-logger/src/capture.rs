@@ -12,7 +12,7 @@ use audit_core::{Error, ErrorKind, Result};
 ///
 /// # fn main() -> audit_core::Result<()> {
 /// let capture = Capture::new();
-/// let mut audit = AuditLogger::new().with_emitter(Arc::new(capture.clone()) as _);
+/// let mut audit = AuditLogger::new().with_emitter(Arc::new(capture.clone()));
 /// audit.info("Signed in").send_log()?;
 /// let record = capture.single();
 /// assert_eq!(record.message(), "Signed in");

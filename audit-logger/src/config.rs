@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 #[serde(rename_all = "kebab-case", rename_all_fields = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The caller gets the error: a record that was taken is drops by nobody, it is in the sink.
-    /// Each call waits for that.
+    /// The caller gets the error: each call waits until the record is in the sink, or it is known that
+    /// it will not be in time.
     FailClosed {
         /// How long a call waits at most.
         #[serde(deserialize_with = "duration")]

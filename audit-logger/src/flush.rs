@@ -5,8 +5,9 @@ use audit_core::logger::Emitter;
 
 /// Flushes an emitter when it is dropped: at the end of `main`, also when that panics.
 ///
-/// For emitters that hold records back in memory, as a [`LineWriter`](crate::LineWriter) over a
-/// [`BufWriter`](std::io::BufWriter). `process::exit` drops nothing.
+/// For emitters that hold records back in memory, as a
+/// [buffered](crate::LineWriter::buffered) `LineWriter`, and live in a `static` or elsewhere where
+/// nothing drops them. `process::exit` drops nothing.
 #[must_use = "dropped at once, it flushes nothing"]
 pub struct FlushGuard {
     emitter: Arc<dyn Emitter>,

@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn logger(file: RollingFile) -> AuditLogger {
-        AuditLogger::new().with_emitter(Arc::new(file) as Arc<dyn Emitter>)
+        AuditLogger::new().with_emitter(Arc::new(file))
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::alloc::System;
 use std::fs::OpenOptions;
-use std::io::BufWriter;
 use std::sync::Arc;
 
 use audit_core::logger::LineWriter;
@@ -15,7 +14,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn allocations(mut event: impl FnMut()) -> usize {
-    (0..10).for_each(|_| event());
+    (0..1000).for_each(|_| event());
     let region = Region::new(ALLOCATOR);
     (0..1000).for_each(|_| event());
     let change = region.change();
@@ -47,7 +46,7 @@ fn everything(audit: &mut AuditLogger) {
 fn a_record_costs_no_allocation_in_steady_state() {
     let null = || OpenOptions::new().write(true).open("/dev/null").unwrap();
     let direct: Arc<dyn Emitter> = Arc::new(LineWriter::new(null()));
-    let buffered: Arc<dyn Emitter> = Arc::new(LineWriter::new(BufWriter::new(null())));
+    let buffered: Arc<dyn Emitter> = Arc::new(LineWriter::new(null()).buffered(64 << 10));
     for emitter in [direct, buffered] {
         let template = AuditLogger::new().with_emitter(emitter.clone());
         let mut audit = template.clone();

@@ -203,7 +203,7 @@ fn a03_full_disk_in_each_policy() {
     }
     assert_eq!(lossy.lost(), 3);
     // Held back in memory: the flush tells.
-    let buffered = LineWriter::new(std::io::BufWriter::new(full()));
+    let buffered = LineWriter::new(full()).buffered(4096);
     buffered.emit(&record("x")).unwrap();
     assert!(buffered.flush().is_err());
 }
@@ -460,7 +460,7 @@ fn several_at_once_succeed_when_enough_do() {
 fn every_emitter_of_several_sees_the_same_id() {
     let (one, two) = (Capture::new(), Capture::new());
     let both: [Arc<dyn Emitter>; 2] = [Arc::new(one.clone()), Arc::new(two.clone())];
-    let mut audit = AuditLogger::new().with_emitter(Arc::new(Tee::all(both)) as Arc<dyn Emitter>);
+    let mut audit = AuditLogger::new().with_emitter(Arc::new(Tee::all(both)));
     audit.info("x").send_log().unwrap();
     assert_eq!(one.single(), two.single());
 }

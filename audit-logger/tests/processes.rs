@@ -1,5 +1,6 @@
 //! What is left when a process ends badly, and when its streams are not what they should be. The test
 //! program is its own child.
+#![expect(clippy::exit, reason = "some children end so")]
 #![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
@@ -109,7 +110,7 @@ fn role() {
         }
         "buffer, then panic" => {
             let file = File::create(place.join("out")).unwrap();
-            let writer: Arc<dyn Emitter> = Arc::new(LineWriter::new(std::io::BufWriter::new(file)));
+            let writer: Arc<dyn Emitter> = Arc::new(LineWriter::new(file).buffered(1 << 20));
             let _guard = FlushGuard::new(writer.clone());
             send(&mut to(writer), 500);
             panic!("the application fails");

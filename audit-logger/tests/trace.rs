@@ -1,6 +1,5 @@
 //! Events of `tracing` become records.
 #![cfg(feature = "tracing")]
-#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -81,8 +81,8 @@ impl AuditLogger {
     /// Sets where [`send_log`](Self::send_log) sends to. Share one emitter among all loggers of a
     /// program: clones of a logger do.
     #[must_use]
-    pub fn with_emitter(mut self, emitter: impl Into<Arc<dyn Emitter>>) -> Self {
-        self.emitter = Some(emitter.into());
+    pub fn with_emitter(mut self, emitter: Arc<dyn Emitter>) -> Self {
+        self.emitter = Some(emitter);
         self
     }
 

@@ -57,31 +57,14 @@ impl Fields {
         self.correlation_id = None;
     }
 
-    /// About how much memory would be kept.
+    /// How much memory is kept by the parts that may be large.
     fn capacity(&self) -> usize {
-        let request = &self.http_request.value;
-        let response = &self.http_response.value;
-        let user = &self.user.value;
-        let filter = &self.filter.value;
-        let texts = [
-            &request.method,
-            &request.url,
-            &request.user_agent,
-            &response.reason,
-            &user.email,
-            &user.ip,
-            &user.provider.name,
-            &user.provider.realm,
-            &filter.object,
-            &self.message,
-        ];
-        let headers = response.headers.iter().flatten();
-        let roles = user.roles.iter().flatten();
-        texts.iter().map(|text| text.capacity()).sum::<usize>()
+        let headers = self.http_response.value.headers.iter().flatten();
+        self.http_request.value.url.capacity()
             + headers.map(|(name, value)| name.capacity() + value.capacity()).sum::<usize>()
-            + roles.map(String::capacity).sum::<usize>()
-            + filter.kwargs.capacity()
+            + self.filter.value.kwargs.capacity()
             + self.results.value.capacity()
+            + self.message.capacity()
     }
 }
 

@@ -1,5 +1,5 @@
-use super::text::{append_number, append_quoted};
-use super::{AuditRecord, HttpRequest, HttpResponse};
+use super::text::{append_number, append_quoted, append_text};
+use super::{AuditRecord, HttpRequest, HttpResponse, Level};
 
 /// Where the provider of a user stands.
 #[derive(Clone, Copy)]
@@ -16,11 +16,17 @@ pub(super) fn append(out: &mut Vec<u8>, record: &AuditRecord, form: User) {
         Some(request) => append_request(out, request),
         None => out.extend_from_slice(br#"{"audit": {"http_request": null, "http_response": "#),
     }
-    match record.http_response() {
+    let (response, user) = (record.http_response(), record.user());
+    if let (None, None, None, None) = (response, user, record.filter(), record.results()) {
+        const NONE: &[u8] = br#"null, "user": null, "filter": null, "results": null"#;
+        out.extend_from_slice(NONE);
+        return append_end(out, record);
+    }
+    match response {
         Some(response) => append_response(out, response),
         None => out.extend_from_slice(br#"null, "user": "#),
     }
-    match record.user() {
+    match user {
         Some(user) => append_user(out, user, form),
         None => out.extend_from_slice(br#"null, "filter": "#),
     }
@@ -38,21 +44,29 @@ pub(super) fn append(out: &mut Vec<u8>, record: &AuditRecord, form: User) {
         Some(results) => out.extend_from_slice(results.get().as_bytes()),
         None => out.extend_from_slice(b"null"),
     }
-    out.extend_from_slice(br#", "type": ""#);
-    out.extend_from_slice(record.level().as_str().as_bytes());
-    out.extend_from_slice(br#"", "message": "#);
-    append_quoted(out, record.message());
-    out.extend_from_slice(b"}}");
+    append_end(out, record);
+}
+
+fn append_end(out: &mut Vec<u8>, record: &AuditRecord) {
+    out.extend_from_slice(match record.level() {
+        Level::Debug => br#", "type": "DEBUG", "message": ""#,
+        Level::Info => br#", "type": "INFO", "message": ""#,
+        Level::Warning => br#", "type": "WARNING", "message": ""#,
+        Level::Error => br#", "type": "ERROR", "message": ""#,
+        Level::Critical => br#", "type": "CRITICAL", "message": ""#,
+    });
+    append_text(out, record.message());
+    out.extend_from_slice(br#""}}"#);
 }
 
 fn append_request(out: &mut Vec<u8>, request: &HttpRequest) {
-    out.extend_from_slice(br#"{"audit": {"http_request": {"method": "#);
-    append_quoted(out, &request.method);
-    out.extend_from_slice(br#", "url": "#);
-    append_quoted(out, &request.url);
-    out.extend_from_slice(br#", "user_agent": "#);
-    append_quoted(out, &request.user_agent);
-    out.extend_from_slice(br#"}, "http_response": "#);
+    out.extend_from_slice(br#"{"audit": {"http_request": {"method": ""#);
+    append_text(out, &request.method);
+    out.extend_from_slice(br#"", "url": ""#);
+    append_text(out, &request.url);
+    out.extend_from_slice(br#"", "user_agent": ""#);
+    append_text(out, &request.user_agent);
+    out.extend_from_slice(br#""}, "http_response": "#);
 }
 
 fn append_response(out: &mut Vec<u8>, response: &HttpResponse) {

@@ -4,6 +4,7 @@ use std::fmt;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::text::{append_quoted, contains_either};
 use crate::Secret;
 
 const REDACTED: &str = "***";
@@ -93,8 +94,7 @@ impl Masking {
 
     /// Returns the URL as it may be written.
     pub(super) fn url<'a>(&self, url: &'a str) -> Cow<'a, str> {
-        let plain = memchr::memchr2(b'?', b'@', url.as_bytes()).is_none();
-        if plain || self.rules.is_empty() {
+        if !contains_either(url, b'?', b'@') || self.rules.is_empty() {
             return Cow::Borrowed(url);
         }
         let (rest, fragment) = split_before(url, '#');
@@ -162,7 +162,7 @@ impl Masking {
             match mask.of(&string(&bytes[value..value_end])) {
                 Some(masked) => {
                     out.extend_from_slice(&bytes[copied..value]);
-                    super::text::append_quoted(&mut out, &masked);
+                    append_quoted(&mut out, &masked);
                     copied = value_end;
                 }
                 None => {

@@ -27,8 +27,13 @@ impl AuditRecord {
 
     /// Sets or forgets the id and the time.
     pub(super) fn identify(&mut self, id: Option<EventId>, time: Option<DateTime<Utc>>) {
-        self.id = id.map_or_else(OnceLock::new, OnceLock::from);
-        self.time = time.map_or_else(OnceLock::new, OnceLock::from);
+        // Most often there is nothing to set and nothing to forget.
+        if id.is_some() || self.id.get().is_some() {
+            self.id = id.map_or_else(OnceLock::new, OnceLock::from);
+        }
+        if time.is_some() || self.time.get().is_some() {
+            self.time = time.map_or_else(OnceLock::new, OnceLock::from);
+        }
     }
 
     /// Returns the id that was given, or a UUID of version 7 made for this record.

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Stderr, Stdout, Write};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{AuditRecord, Emitter, Shape};
 use crate::{Error, ErrorKind, Result};
@@ -10,16 +10,20 @@ use crate::{Error, ErrorKind, Result};
 /// Writes each record as one line, with one call of the writer: also when it is a pipe that other
 /// processes write to, short lines do not mix.
 ///
-/// `Ok` means what it means for the writer: a file has the line in the operating system's memory, a
-/// [`BufWriter`](io::BufWriter) has it in its own until [`flush`](Emitter::flush). A line of which
-/// only a part could be written is ended before the next, so that it does not spoil that one.
-pub struct LineWriter<W> {
+/// `Ok` means what it means for the writer: of a file, that the operating system has the line. A line
+/// of which only a part could be written is ended before the next, so that it does not spoil that one.
+///
+/// With [`buffered`](Self::buffered), `Ok` means that the line is in memory: a
+/// [`flush`](Emitter::flush), or the end of the emitter, writes it.
+pub struct LineWriter<W: Write + Send> {
     shape: Shape,
+    buffered: usize,
     output: Mutex<Output<W>>,
 }
 
 impl LineWriter<StandardStream> {
-    /// Writes to standard output. Unlike Rust's own, a closed one is an error.
+    /// Writes to standard output. Unlike Rust's own, one that was closed is an error; one that was
+    /// closed before the program began is `/dev/null`, as Rust opens it.
     pub fn stdout() -> Self {
         Self::new(StandardStream(Stream::Stdout(io::stdout())))
     }
@@ -31,10 +35,10 @@ impl LineWriter<StandardStream> {
 }
 
 impl<W: Write + Send> LineWriter<W> {
-    /// Writes to any writer, in the default shape.
+    /// Writes to any writer, in the default shape, each line at once.
     pub fn new(writer: W) -> Self {
-        let output = Mutex::new(Output { writer, torn: false });
-        Self { shape: Shape::default(), output }
+        let output = Output { writer, lines: Vec::new(), torn: false };
+        Self { shape: Shape::default(), buffered: 0, output: Mutex::new(output) }
     }
 
     /// Sets the shape of the lines.
@@ -44,28 +48,115 @@ impl<W: Write + Send> LineWriter<W> {
         self
     }
 
-    /// Returns the writer, without flushing it.
-    pub fn into_inner(self) -> W {
-        self.output.into_inner().unwrap_or_else(PoisonError::into_inner).writer
+    /// Holds lines back in memory until they are this many bytes.
+    #[must_use]
+    pub fn buffered(mut self, bytes: usize) -> Self {
+        self.buffered = bytes;
+        self
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output<W>> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<W: Write + Send> Emitter for LineWriter<W> {
     fn emit(&self, record: &AuditRecord) -> Result<()> {
-        with_line(record, self.shape, |line| {
-            self.output.lock().unwrap_or_else(PoisonError::into_inner).write_line(line)
-        })
+        let mut output = self.output();
+        let begin = output.lines.len();
+        self.shape.append_line(record, &mut output.lines)?;
+        output.lines.push(b'\n');
+        if output.lines.len() <= self.buffered {
+            return Ok(());
+        }
+        let written = output.write(begin);
+        written.map_err(|e| cannot_write(&e).while_doing("write an audit record"))
     }
 
     fn flush(&self) -> Result<()> {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        output.writer.flush().map_err(|e| cannot_write(&e).while_doing("flush audit records"))
+        self.output().flush().map_err(|e| cannot_write(&e).while_doing("flush audit records"))
     }
 }
 
-impl<W> fmt::Debug for LineWriter<W> {
+impl<W: Write + Send> fmt::Debug for LineWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LineWriter").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+
+struct Output<W: Write> {
+    writer: W,
+    /// Whole lines that are not written yet.
+    lines: Vec<u8>,
+    /// Whether the last line written has no end.
+    torn: bool,
+}
+
+/// A buffer that has become larger is given back.
+const KEEP: usize = 64 << 10;
+
+impl<W: Write> Output<W> {
+    /// Writes all lines. When that fails, the last of them, which begins at `last`, is not held back:
+    /// its caller is told.
+    fn write(&mut self, last: usize) -> io::Result<()> {
+        let ended = if self.torn { self.writer.write_all(b"\n") } else { Ok(()) };
+        if ended.is_err() {
+            self.lines.truncate(last);
+            return ended;
+        }
+        let (done, result) = write_all(&mut self.writer, &self.lines);
+        if result.is_ok() {
+            self.torn = false;
+            self.lines.clear();
+            if self.lines.capacity() > 4 * KEEP.max(last) {
+                self.lines.shrink_to(KEEP);
+            }
+            return Ok(());
+        }
+        self.torn = done > 0 && self.lines.get(done - 1) != Some(&b'\n');
+        if self.torn {
+            // Of the line in the middle of which it ended, a new beginning would make two.
+            let rest = self.lines.split_off(done);
+            let end = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |at| at + 1);
+            self.lines = rest.get(end..).unwrap_or_default().to_vec();
+            let last = last.saturating_sub(done + end);
+            self.lines.truncate(last);
+        } else {
+            self.lines.truncate(last);
+            self.lines.drain(..done.min(last));
+        }
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.lines.is_empty() {
+            self.write(self.lines.len())?;
+        }
+        self.writer.flush()
+    }
+}
+
+/// As [`Write::write_all`], but says how much was written before it failed.
+fn write_all(writer: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match writer.write(rest) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (done, Err(e)),
+        }
+    }
+    (done, Ok(()))
+}
+
+impl<W: Write> Drop for Output<W> {
+    fn drop(&mut self) {
+        if !self.lines.is_empty()
+            && let Err(error) = self.flush()
+        {
+            tracing::error!(%error, "audit records were lost at the end");
+        }
     }
 }
 
@@ -80,7 +171,6 @@ pub fn with_line<T>(
     shape: Shape,
     write: impl FnOnce(&[u8]) -> Result<T>,
 ) -> Result<T> {
-    const KEEP: usize = 64 << 10;
     thread_local! {
         static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
@@ -109,44 +199,6 @@ pub fn with_line<T>(
     match write {
         Some(write) => write(&line),
         None => Err(Error::new(ErrorKind::Unexpected, "the line was lost")),
-    }
-}
-
-struct Output<W> {
-    writer: W,
-    /// Whether the last line has no end.
-    torn: bool,
-}
-
-impl<W: Write> Output<W> {
-    fn write_line(&mut self, line: &[u8]) -> Result<()> {
-        let result = self.try_write_line(line);
-        result.map_err(|e| cannot_write(&e).while_doing("write an audit record"))
-    }
-
-    fn try_write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.write_all(b"\n")?;
-            self.torn = false;
-        }
-        self.write_all(line)
-    }
-
-    /// As [`Write::write_all`], but knows whether something was written before it failed.
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.writer.write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    self.torn = true;
-                    bytes = bytes.get(n..).unwrap_or_default();
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        self.torn = false;
-        Ok(())
     }
 }
 
@@ -216,23 +268,34 @@ fn write_whole(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::logger::AuditLogger;
 
-    /// Takes `room` bytes, then fails until told otherwise.
-    struct Narrow {
-        written: Vec<u8>,
-        room: usize,
+    /// Takes `room` bytes, then fails until it has more.
+    #[derive(Clone, Default)]
+    struct Narrow(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Narrow {
+        fn room(&self, bytes: usize) {
+            self.0.lock().unwrap().1 = bytes;
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
+        }
     }
 
     impl Write for Narrow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let n = bytes.len().min(self.room);
+            let (written, room) = &mut *self.0.lock().unwrap();
+            let n = bytes.len().min(*room);
             if n == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            self.room -= n;
-            self.written.extend_from_slice(&bytes[..n]);
+            *room -= n;
+            written.extend_from_slice(&bytes[..n]);
             Ok(n)
         }
 
@@ -243,33 +306,53 @@ mod tests {
 
     #[test]
     fn a_torn_line_does_not_spoil_the_next() {
-        let writer = LineWriter::new(Narrow { written: Vec::new(), room: 10 });
+        let narrow = Narrow::default();
+        narrow.room(10);
+        let writer = LineWriter::new(narrow.clone());
         let record = AuditLogger::new().info("x").record().unwrap();
         let error = writer.emit(&record).unwrap_err();
         assert_eq!(error.hint(), Some("free some space"));
         assert!(writer.emit(&record).is_err());
-        writer.output.lock().unwrap().writer.room = 1000;
+        narrow.room(1000);
         writer.emit(&record).unwrap();
-        let text = String::from_utf8(writer.into_inner().written).unwrap();
         let line = record.to_json_line().unwrap();
-        assert_eq!(text, format!("{}\n{line}\n", line.split_at(10).0));
+        assert_eq!(narrow.text(), format!("{}\n{line}\n", line.split_at(10).0));
+    }
+
+    /// Wherever the writer stops, what it has is whole lines but for torn ones, and of the lines each
+    /// is there once that was taken, unless it was torn.
+    #[test]
+    fn a_buffer_loses_no_line_that_was_taken_unless_it_was_torn() {
+        let lines: Vec<_> =
+            (0..6).map(|n| AuditLogger::new().info(n.to_string()).record()).collect();
+        let length = lines[0].as_ref().unwrap().to_json_line().unwrap().len() + 1;
+        for room in 0..=6 * length {
+            let narrow = Narrow::default();
+            narrow.room(room);
+            let writer = LineWriter::new(narrow.clone()).buffered(2 * length);
+            let mut taken = Vec::new();
+            for (n, record) in lines.iter().enumerate() {
+                if writer.emit(record.as_ref().unwrap()).is_ok() {
+                    taken.push(format!(r#""message": "{n}"}}}}"#));
+                }
+            }
+            narrow.room(usize::MAX / 2);
+            drop(writer);
+            let text = narrow.text();
+            let whole: Vec<_> = text.lines().filter(|line| line.len() == length - 1).collect();
+            let torn = text.lines().count() - whole.len();
+            let missing = taken.iter().filter(|t| !whole.iter().any(|line| line.ends_with(*t)));
+            assert!(missing.count() <= torn && torn <= 1, "room {room}: {text}");
+            let ordered = whole.is_sorted() && whole.windows(2).all(|pair| pair[0] != pair[1]);
+            assert!(ordered, "room {room}: {text}");
+        }
     }
 
     #[test]
     fn a_writer_that_logs_itself_does_not_panic() {
-        struct Nosy;
-        impl Write for Nosy {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let record = AuditLogger::new().info("within").record().unwrap();
-                let inner = with_line(&record, Shape::Audit, |line| Ok(line.len())).unwrap();
-                assert!(inner > 100);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let record = AuditLogger::new().record().unwrap();
-        LineWriter::new(Nosy).emit(&record).unwrap();
+        let record = AuditLogger::new().info("outer").record().unwrap();
+        let inner = || with_line(&record, Shape::Audit, |line| Ok(line.to_vec()));
+        let both = with_line(&record, Shape::Audit, |line| Ok(line == inner()?)).unwrap();
+        assert!(both);
     }
 }
