@@ -152,6 +152,11 @@ impl Crosstab {
         self.tables(day);
     }
 
+    /// Returns how many labels are in memory.
+    pub(crate) fn labels(&self) -> usize {
+        self.days.iter().flat_map(|(_, tables)| tables.iter()).map(Table::len).sum()
+    }
+
     pub(crate) fn store(&self, day: Day) -> StoredDay {
         let table = |section: &Section| {
             let table = self.find(day, *section).filter(|table| !table.is_empty())?;
@@ -257,6 +262,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn r02_the_order_of_events_and_of_merges_has_no_effect(
             a in events(), b in events(), c in events(), limit in 1..20usize,

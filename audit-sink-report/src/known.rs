@@ -147,6 +147,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn what_is_new_depends_on_neither_order_nor_portions(
             events in prop::collection::vec((0..10i64, 0..20u8), 0..60),

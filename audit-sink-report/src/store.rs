@@ -19,6 +19,8 @@ use crate::{Crosstab, Day, Known, Report, ReportConfig, lines, table};
 
 /// So many days are held in memory at most, beside those of a batch.
 const MAX_LOADED: usize = 40;
+/// So many labels are held in memory at most, beside those of the last two days.
+const MAX_LABELS: usize = 1_000_000;
 /// So many days without events in a row get reports too, between days that have some.
 const MAX_GAP: usize = 7;
 /// A longer journal is worth a new one, in bytes.
@@ -233,7 +235,8 @@ impl Store {
 
     /// Lets go of days when there are many.
     fn relieve(&mut self) -> Result<()> {
-        if self.loaded.len() > MAX_LOADED {
+        let days = self.loaded.len();
+        if days > MAX_LOADED || days > 2 && self.days.labels() > MAX_LABELS {
             for day in self.loaded.keys().copied().collect::<Vec<_>>() {
                 self.save(day)?;
             }

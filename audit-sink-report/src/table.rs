@@ -222,6 +222,11 @@ impl Table {
         (kept, other.all())
     }
 
+    /// Returns how many labels are in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.rows.len()
+    }
+
     pub(crate) fn total(&self) -> u64 {
         let counts = self.rows.rows.values().chain([&self.other]).map(Cells::all);
         counts.flatten().fold(0, sum)

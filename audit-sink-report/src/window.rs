@@ -1,6 +1,7 @@
 //! The ids of the events counted last, by which a repeat is known.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -16,7 +17,7 @@ pub(crate) type IdHash = u128;
 pub(crate) struct Window {
     /// Random for each store, so that nobody who may choose ids can prepare two that look alike.
     seed: u64,
-    known: HashSet<IdHash>,
+    known: HashSet<IdHash, BuildHasherDefault<AlreadyHashed>>,
     order: VecDeque<IdHash>,
     last_batch: usize,
 }
@@ -56,6 +57,27 @@ impl Window {
     /// Returns the ids, oldest first.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = IdHash> {
         self.order.iter().copied()
+    }
+}
+
+/// Passes on the low half of a key that is a hash already.
+#[derive(Debug, Default)]
+pub(crate) struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        // The low half is all that the table needs; cutting off is meant.
+        self.0 = hash as u64;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The aggregation on a real OpenSearch: the same counts as the sink makes of the same events.
 //! Without a server the tests are skipped; with `AUDIT_LIVE=1` they fail instead.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a step that fails is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
 mod common;
 
