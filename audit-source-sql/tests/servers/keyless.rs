@@ -8,17 +8,11 @@ use crate::db::{Db, Kind, batch, limit, message, pass, servers};
 
 const COLUMNS: &str = "id int, is_sent boolean, message json";
 
-async fn ids(db: &Db, flag: &str) -> String {
-    let app = Db {
-        kind: db.kind,
-        url: db.url.clone(),
-        table: db.table.clone(),
-        app: crate::db::connect(db.kind, &db.url).await,
-    };
+/// Returns the ids of the rows whose flag `IS` this.
+async fn ids(db: &mut Db, flag: &str) -> String {
     let mut found = Vec::new();
-    let mut app = app;
     for id in 0..10 {
-        for _ in 0..app.count(&format!("id = {id} AND is_sent IS {flag}")).await {
+        for _ in 0..db.count(&format!("id = {id} AND is_sent IS {flag}")).await {
             found.push(id.to_string());
         }
     }
@@ -115,7 +109,7 @@ async fn q05_what_changed_before_the_mark_comes_again() {
         db.run("UPDATE {t} SET message = '[4]' WHERE id = 2").await;
         db.run("UPDATE {t} SET id = 7 WHERE id = 3").await;
         source.committed(&read.cursor).await.unwrap();
-        assert_eq!(ids(&db, "TRUE").await, "1", "{kind:?}");
+        assert_eq!(ids(&mut db, "TRUE").await, "1", "{kind:?}");
         assert!(batch(&mut source, limit(9)).await.is_none(), "the pass ends");
         let again = pass(&mut source, limit(9), true).await;
         let mut raw = again.raw();
@@ -148,7 +142,7 @@ async fn rows_keep_their_names_wherever_the_server_moves_them() {
             source.open(Some(&cursor)).await.unwrap();
         }
         source.committed(&read.cursor).await.unwrap();
-        assert_eq!(ids(&db, "TRUE").await, "1 2", "and nothing that was not handed out");
+        assert_eq!(ids(&mut db, "TRUE").await, "1 2", "and nothing that was not handed out");
         assert_eq!(pass(&mut db.opened().await, limit(9), true).await.events.len(), 2);
         db.done().await;
     }
