@@ -234,11 +234,9 @@ impl Producer {
     }
 }
 
-/// Ends a producer, whose threads take a moment, without waiting for them.
-pub(crate) fn retire(producer: Option<Arc<Producer>>) {
-    if let Some(producer) = producer {
-        drop(tokio::task::spawn_blocking(move || drop(producer)));
-    }
+/// Ends a client without waiting for its threads, which take a moment.
+pub(crate) fn retire<T: Send + 'static>(client: T) {
+    drop(tokio::task::spawn_blocking(move || drop(client)));
 }
 
 /// What librdkafka calls back.

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::Context;
+use crate::client::{Context, retire};
 use crate::error;
 use crate::progress;
 use crate::settings::Settings;
@@ -83,7 +83,7 @@ impl Reader<'_> {
                 ends.push((partition, low, high));
             }
         }
-        drop(all);
+        retire(all);
         if ends.is_empty() {
             return Ok(Vec::new());
         }
@@ -105,7 +105,9 @@ impl Reader<'_> {
                 .map_err(|e| error::of_kafka(&e, None))?;
         }
         committed.assign(&assignment).map_err(|e| error::of_kafka(&e, None))?;
-        self.read(&committed, ends.len(), key, deadline)
+        let found = self.read(&committed, ends.len(), key, deadline);
+        retire(committed);
+        found
     }
 
     fn read(

@@ -137,7 +137,7 @@ impl KafkaSink {
             state.alone = true;
             retire(state.producer.replace(Arc::new(producer)));
         } else {
-            retire(Some(Arc::new(producer)));
+            retire(producer);
         }
         let place = |f: Failed| Some(Failed { index: again.get(f.index)?.index, ..f });
         judged.extend(still.into_iter().filter_map(place));

@@ -7,7 +7,7 @@ use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tracing::info;
 
-use crate::client::Context;
+use crate::client::{Context, retire};
 use crate::config::CreateTopic;
 use crate::error;
 use crate::settings::Settings;
@@ -45,7 +45,9 @@ pub(crate) async fn look(settings: &Arc<Settings>, topic: &str) -> Result<Option
         let client: ThreadedProducer<Context> = config
             .create_with_context(Context::default())
             .map_err(|e| error::of_kafka(&e, None))?;
-        look_with(&client, &topic).map_err(|e| e.with("topic", &topic))
+        let found = look_with(&client, &topic);
+        retire(client);
+        found.map_err(|e| e.with("topic", &topic))
     })
     .await
 }
@@ -131,8 +133,7 @@ async fn make(
     let options =
         AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
     let answer = admin.create_topics([&new], &options).await;
-    // Its thread takes a moment to end.
-    drop(tokio::task::spawn_blocking(move || drop(admin)));
+    retire(admin);
     for made in answer.map_err(|e| error::of_kafka(&e, None))? {
         match made {
             Ok(_) => info!(topic, "topic created"),

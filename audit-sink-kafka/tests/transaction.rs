@@ -126,11 +126,12 @@ impl CheckpointHarness for Progress {
 
     async fn crash(&mut self, save: &Save, step: usize) -> bool {
         let checkpoint = self.make();
-        let save = checkpoint.save(&save.stream, &save.cursor, save.after);
-        // Cut off at one moment after another; a thread that commits right then goes on, as the
-        // broker would.
-        let cut = Duration::from_millis(3 * step as u64);
-        tokio::time::timeout(cut, save).await.is_err() && step < 30
+        // Its thread would take the stream over after its death, which only the dead of a real
+        // process do not: see `kill.rs`.
+        checkpoint.load(&save.stream).await.unwrap();
+        let saved = checkpoint.save(&save.stream, &save.cursor, save.after);
+        let cut = Duration::from_micros(500 * step as u64);
+        tokio::time::timeout(cut, saved).await.is_err() && step < 25
     }
 
     async fn unwritable(&mut self) -> Option<Arc<dyn Checkpoint>> {
