@@ -81,6 +81,8 @@ pub(crate) fn read(config: &ClientConfig, topic: &str, isolation: Isolation) -> 
             Some(Err(_)) | None => {}
         }
     }
+    // Its end takes a moment.
+    std::thread::spawn(move || drop(consumer));
     stored.sort_by_key(|s| (s.partition, s.offset));
     stored
 }
