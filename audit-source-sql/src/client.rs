@@ -17,14 +17,14 @@ pub(crate) trait Client: Send {
     /// Connects anew and finds table and columns.
     async fn connect(&mut self) -> Result<Facts>;
 
-    /// Reads unsent rows behind a key, in the order of keys, until the intake is full.
-    async fn scan(&mut self, after: Option<Key>, intake: Intake) -> Result<Scan>;
+    /// Reads such rows behind a key, in the order of keys, until the intake is full.
+    async fn scan(&mut self, rows: Rows, after: Option<Key>, intake: Intake) -> Result<Scan>;
 
     /// Returns which of these rows are there, each with the print of its content now.
     async fn prints(&mut self, keys: Keys) -> Result<Handed>;
 
-    /// Marks the rows of these batches that still are what was handed out, all in one transaction,
-    /// and returns how many were not.
+    /// Marks the rows of these batches that still are what was handed out, and returns how many were
+    /// not. All in one transaction, or each batch in the one that claimed it.
     async fn mark(&mut self, batches: Vec<Arc<Handed>>) -> Result<usize>;
 
     /// Returns the version of the data: it changes with each commit of somebody else. `None`: this
@@ -45,6 +45,15 @@ pub(crate) trait Client: Send {
 
     /// Finds out on a connection of its own whether rows could be read and marked.
     async fn check(&mut self) -> Result<()>;
+}
+
+/// Which rows are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Those without the mark.
+    Unsent,
+    /// Those without the mark that nobody else keeps; they are kept until the transaction ends.
+    Claimed,
 }
 
 /// What the source has to know about a table.
@@ -76,6 +85,8 @@ pub(crate) struct Handed {
     pub(crate) prints: Vec<u64>,
     /// The version of the data that they were read from, or an earlier one.
     pub(crate) version: Option<i64>,
+    /// The number of the claim that keeps these rows from others.
+    pub(crate) claim: Option<u64>,
 }
 
 impl Handed {

@@ -77,6 +77,11 @@ pub struct SqlConfig {
     /// again); MySQL counts in seconds. Default 5 s.
     #[serde(default = "default_busy", deserialize_with = "duration")]
     pub busy_timeout: Duration,
+    /// Whether senders share the table: each claims the rows of a batch until it is marked, and
+    /// leaves out what others have claimed (`FOR UPDATE SKIP LOCKED`). Each needs a checkpoint of its
+    /// own. PostgreSQL, MySQL 8.0 and MariaDB 10.6. Default false.
+    #[serde(default)]
+    pub claim: bool,
     /// Records larger than this many bytes go to the dead letters. Default 32 MiB.
     #[serde(default = "default_max_event")]
     pub max_event_bytes: usize,
@@ -105,6 +110,7 @@ impl SqlConfig {
             changes: Changes::default(),
             poll_interval: default_poll(),
             busy_timeout: default_busy(),
+            claim: false,
             max_event_bytes: default_max_event(),
         }
     }

@@ -82,6 +82,15 @@ impl Intake {
         }
     }
 
+    /// Forgets what was taken.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = 0;
+        self.events.clear();
+        self.rejected.clear();
+        self.handed = Handed::default();
+        self.last = None;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.handed.prints.is_empty()
     }

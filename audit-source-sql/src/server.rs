@@ -1,6 +1,7 @@
 //! What PostgreSQL and MySQL have in common: connections that may break, reading in pieces, and
 //! marking in one transaction.
 
+pub(crate) mod claim;
 pub(crate) mod fault;
 pub(crate) mod table;
 pub(crate) mod url;
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 
-use crate::client::{Client, Facts, Handed, Scan};
+use crate::client::{Client, Facts, Handed, Rows, Scan};
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::{Key, Keys, Span};
@@ -38,16 +39,17 @@ pub(crate) trait Link: Sized + Send {
 
     fn facts(&self) -> Facts;
 
-    /// Offers up to so many unsent rows behind a key, in the order of keys.
+    /// Offers up to so many of these rows behind a key, in the order of keys.
     async fn offer(
         &mut self,
+        rows: Rows,
         after: Option<&Key>,
-        rows: usize,
+        limit: usize,
         intake: &mut Intake,
     ) -> Result<Offered>;
 
     /// Looks these rows up, and keeps others from changing them until the transaction ends if
-    /// `lock` says so.
+    /// `lock` says so. With claims, rows that others keep are then left out.
     async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>>;
 
     /// Sets the flag of these rows.
@@ -69,6 +71,8 @@ pub(crate) trait Link: Sized + Send {
     async fn begin(&mut self) -> Result<()>;
 
     async fn commit(&mut self) -> Result<()>;
+
+    async fn rollback(&mut self) -> Result<()>;
 }
 
 /// What became of the rows of one statement.
@@ -95,6 +99,14 @@ pub(crate) struct ServerClient<L> {
 impl<L: Link> ServerClient<L> {
     pub(crate) fn new(config: Arc<SqlConfig>, place: String) -> Self {
         Self { config, place, link: None, row_bytes: ROW_BYTES }
+    }
+
+    /// Learns from rows that were taken how large they are.
+    fn learn(&mut self, intake: &Intake) {
+        let (rows, bytes) = intake.taken();
+        if let Some(average) = bytes.checked_div(rows) {
+            self.row_bytes = average.max(1);
+        }
     }
 
     /// Returns the connection, a new one after a call that failed.
@@ -128,15 +140,12 @@ impl<L: Link> Client for ServerClient<L> {
         Ok(facts)
     }
 
-    async fn scan(&mut self, after: Option<Key>, intake: Intake) -> Result<Scan> {
+    async fn scan(&mut self, rows: Rows, after: Option<Key>, intake: Intake) -> Result<Scan> {
         let mut link = self.link().await?;
-        let call = scan(&mut link, after, intake, self.row_bytes);
+        let call = scan(&mut link, rows, after, intake, self.row_bytes);
         let scan = within(CALL, &self.place, "read the table", call).await?;
         self.link = Some(link);
-        let (rows, bytes) = scan.intake.taken();
-        if let Some(average) = bytes.checked_div(rows) {
-            self.row_bytes = average.max(1);
-        }
+        self.learn(&scan.intake);
         Ok(scan)
     }
 
@@ -190,6 +199,7 @@ impl<L: Link> Client for ServerClient<L> {
 /// the server and the network all the same.
 async fn scan<L: Link>(
     link: &mut L,
+    wanted: Rows,
     mut after: Option<Key>,
     mut intake: Intake,
     mut row_bytes: usize,
@@ -200,7 +210,7 @@ async fn scan<L: Link>(
         let (rows, bytes) = intake.room();
         let piece = rows.min(bytes / row_bytes + 1).max(least);
         let before = intake.taken().0;
-        let offered = link.offer(after.as_ref(), piece, &mut intake).await?;
+        let offered = link.offer(wanted, after.as_ref(), piece, &mut intake).await?;
         let (taken, bytes) = intake.taken();
         if let Some(average) = bytes.checked_div(taken) {
             row_bytes = average.max(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use audit_core::{Batch, Clock, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
 
-use crate::client::{Client, Handed, Scan};
+use crate::client::{Client, Handed, Rows, Scan};
 use crate::config::{Database, SqlConfig};
 use crate::cursor::Position;
 use crate::intake::{Intake, Shape};
@@ -73,12 +73,17 @@ pub(crate) fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box
     match database {
         #[cfg(feature = "sqlite")]
         Database::Sqlite(path) => {
+            if config.claim {
+                return Err(Error::new(ErrorKind::Config, "SQLite has one writer at a time")
+                    .with("option", "claim")
+                    .with_hint("leave it out, and run one sender for this table"));
+            }
             Ok(Box::new(crate::sqlite::SqliteClient::new(path, Arc::clone(config))))
         }
         #[cfg(feature = "postgres")]
-        Database::Postgres => Ok(Box::new(crate::postgres::client(Arc::clone(config))?)),
+        Database::Postgres => Ok(server(config, crate::postgres::client(Arc::clone(config))?)),
         #[cfg(feature = "mysql")]
-        Database::Mysql => Ok(Box::new(crate::mysql::client(Arc::clone(config))?)),
+        Database::Mysql => Ok(server(config, crate::mysql::client(Arc::clone(config))?)),
         #[allow(unreachable_patterns, reason = "a build with every database")]
         other => {
             let (name, feature) = other.names();
@@ -86,6 +91,17 @@ pub(crate) fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box
                 .with("table", config.table())
                 .with_hint(format!("build it with the feature `{feature}`")))
         }
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn server<L: crate::server::Link + 'static>(
+    config: &SqlConfig,
+    client: crate::server::ServerClient<L>,
+) -> Box<dyn Client> {
+    match config.claim {
+        true => Box::new(crate::server::claim::ClaimClient::new(client)),
+        false => Box::new(client),
     }
 }
 
@@ -149,7 +165,7 @@ impl Source for SqlSource {
         let expected = state.outstanding.back().map_or(0, |handed| handed.prints.len());
         let shape = Arc::clone(&state.shape);
         let intake = Intake::new(shape, limit, now, Arc::clone(&seen), expected);
-        let Scan { intake, version, ended } = client.scan(after, intake).await?;
+        let Scan { intake, version, ended } = client.scan(Rows::Unsent, after, intake).await?;
         let first_version = if began { first_version } else { version };
         let Intake { events, rejected, mut handed, last, .. } = intake;
         if handed.prints.is_empty() {

@@ -9,7 +9,7 @@ use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 
 use self::link::Link;
-use crate::client::{Client, Facts, Handed, Scan};
+use crate::client::{Client, Facts, Handed, Rows, Scan};
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::{Key, Keys};
@@ -69,8 +69,8 @@ impl Client for SqliteClient {
         Ok(facts)
     }
 
-    async fn scan(&mut self, after: Option<Key>, intake: Intake) -> Result<Scan> {
-        self.run("read the table", move |link| link.scan(after, intake)).await
+    async fn scan(&mut self, rows: Rows, after: Option<Key>, intake: Intake) -> Result<Scan> {
+        self.run("read the table", move |link| link.scan(rows, after, intake)).await
     }
 
     async fn prints(&mut self, keys: Keys) -> Result<Handed> {

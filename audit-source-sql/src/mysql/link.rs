@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row as _, query};
 
 use super::table::{Clear, Kind, Table};
-use crate::client::Facts;
+use crate::client::{Facts, Rows};
 use crate::config::SqlConfig;
 use crate::error::no_time;
 use crate::intake::Intake;
@@ -34,6 +34,12 @@ impl Link for MySqlLink {
             "SET SESSION innodb_lock_wait_timeout = {wait}, SESSION lock_wait_timeout = {wait}"
         );
         execute(&mut conn, waits).await?;
+        if config.claim {
+            can_skip_locked(&mut conn).await?;
+            // Claims keep rows, and not the gaps between them: the application inserts there.
+            let level = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+            execute(&mut conn, level.to_owned()).await?;
+        }
         let table = Table::find(&mut conn, config).await?;
         if !table.facts.key_names_row {
             // Without a key a search passes every row: the others must not stay locked.
@@ -49,17 +55,19 @@ impl Link for MySqlLink {
 
     async fn offer(
         &mut self,
+        rows: Rows,
         after: Option<&Key>,
-        rows: usize,
+        limit: usize,
         intake: &mut Intake,
     ) -> Result<Offered> {
         let Self { conn, table } = self;
         let sql = if after.is_some() { &table.scan_next } else { &table.scan_first };
-        let mut scan = query(AssertSqlSafe(sql.clone()));
+        let lock = if rows == Rows::Claimed { table.lock } else { "" };
+        let mut scan = query(AssertSqlSafe(format!("{sql}{lock}")));
         if let Some(key) = after {
             scan = bind(scan, key);
         }
-        let mut found = scan.bind(rows as u64).fetch(conn);
+        let mut found = scan.bind(limit as u64).fetch(conn);
         let mut shown = 0;
         while let Some(row) = found.try_next().await.map_err(fault)? {
             shown += 1;
@@ -126,6 +134,30 @@ impl Link for MySqlLink {
     async fn commit(&mut self) -> Result<()> {
         execute(&mut self.conn, "COMMIT".to_owned()).await
     }
+
+    async fn rollback(&mut self) -> Result<()> {
+        execute(&mut self.conn, "ROLLBACK".to_owned()).await
+    }
+}
+
+/// Refuses servers that do not know `SKIP LOCKED`.
+async fn can_skip_locked(conn: &mut MySqlConnection) -> Result<()> {
+    let row = query("SELECT VERSION()").fetch_one(conn).await.map_err(fault)?;
+    let version: &[u8] = row.try_get_unchecked(0).map_err(fault)?;
+    let version = String::from_utf8_lossy(version);
+    if skips_locked(&version) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "this server cannot share a table among senders")
+        .with("version", version.escape_debug())
+        .with_hint("`claim` needs MySQL 8.0 or MariaDB 10.6; without it, run one sender"))
+}
+
+fn skips_locked(version: &str) -> bool {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut next = || numbers.next().and_then(|n| n.ok()).unwrap_or_default();
+    let version_number = (next(), next());
+    version_number >= if version.contains("MariaDB") { (10, 6) } else { (8, 0) }
 }
 
 impl MySqlLink {
@@ -187,4 +219,21 @@ fn value(row: &MySqlRow, at: usize, kind: Kind) -> Result<Value<'_>> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_skip_locked_rows() {
+        for version in
+            ["8.0.36", "8.4.0-commercial", "10.11.6-MariaDB-0+deb12u1-log", "11.4.2-MariaDB"]
+        {
+            assert!(skips_locked(version), "{version}");
+        }
+        for version in ["5.7.44-log", "10.5.23-MariaDB", "", "x"] {
+            assert!(!skips_locked(version), "{version}");
+        }
+    }
 }

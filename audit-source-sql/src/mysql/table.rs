@@ -33,6 +33,8 @@ pub(super) struct Table {
     pub(super) scan_next: String,
     pub(super) prints: String,
     pub(super) prints_locked: String,
+    /// What keeps the rows of a statement from others.
+    pub(super) lock: &'static str,
     pub(super) set: String,
     pub(super) clear: Option<Clear>,
 }
@@ -97,11 +99,10 @@ impl Table {
                 delete: format!("DELETE t FROM {table} AS t WHERE {old} AND {key} IN ({marks})"),
             }
         });
+        let lock = if config.claim { " FOR UPDATE SKIP LOCKED" } else { " FOR UPDATE" };
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
-            format!(
-                "SELECT {key_shown}, {all}{id_shown} FROM {table} AS t WHERE {unsent} FOR UPDATE"
-            ),
+            format!("SELECT {key_shown}, {all}{id_shown} FROM {table} AS t WHERE {unsent}{lock}"),
             format!("UPDATE {table} AS t SET {mark} WHERE {unsent}"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
@@ -118,8 +119,9 @@ impl Table {
             id,
             scan_first: scan(""),
             scan_next: scan(&format!(" AND {key} > ?")),
-            prints_locked: format!("{} FOR UPDATE", prints(&only)),
+            prints_locked: format!("{}{lock}", prints(&only)),
             prints: prints(""),
+            lock,
             clear,
             set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} IN ({marks})"),
         })

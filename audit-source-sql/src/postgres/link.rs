@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Encode, Row as _, Type, ValueRef, query, query_scalar};
 
 use super::table::{Clear, Table};
-use crate::client::Facts;
+use crate::client::{Facts, Rows};
 use crate::config::SqlConfig;
 use crate::error::no_time;
 use crate::intake::Intake;
@@ -52,20 +52,22 @@ impl Link for PgLink {
 
     async fn offer(
         &mut self,
+        rows: Rows,
         after: Option<&Key>,
-        rows: usize,
+        limit: usize,
         intake: &mut Intake,
     ) -> Result<Offered> {
         let Self { conn, table } = self;
         let sql = if after.is_some() { &table.scan_next } else { &table.scan_first };
-        let mut scan = query(AssertSqlSafe(sql.clone()));
+        let lock = if rows == Rows::Claimed { table.lock } else { "" };
+        let mut scan = query(AssertSqlSafe(format!("{sql}{lock}")));
         if let Some(key) = after {
             scan = match table.key_is_int {
                 true => scan.bind(int(key)),
                 false => scan.bind(Text::of(key)),
             };
         }
-        let mut found = scan.bind(rows as i64).fetch(conn);
+        let mut found = scan.bind(limit as i64).fetch(conn);
         let mut shown = 0;
         while let Some(row) = found.try_next().await.map_err(fault)? {
             shown += 1;
@@ -133,6 +135,10 @@ impl Link for PgLink {
 
     async fn commit(&mut self) -> Result<()> {
         execute(&mut self.conn, "COMMIT".to_owned()).await
+    }
+
+    async fn rollback(&mut self) -> Result<()> {
+        execute(&mut self.conn, "ROLLBACK".to_owned()).await
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Table {
     pub(super) scan_next: String,
     pub(super) prints: String,
     pub(super) prints_locked: String,
+    /// What keeps the rows of a statement from others.
+    pub(super) lock: &'static str,
     pub(super) set: String,
     pub(super) clear: Option<Clear>,
 }
@@ -91,11 +93,13 @@ impl Table {
                 ),
             }
         });
+        let lock = match config.claim {
+            true => " FOR UPDATE OF t SKIP LOCKED",
+            false => " FOR UPDATE OF t",
+        };
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
-            format!(
-                "SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent} FOR UPDATE OF t"
-            ),
+            format!("SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent}{lock}"),
             format!("UPDATE {table} AS t SET {mark}"),
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
@@ -111,8 +115,9 @@ impl Table {
             key_is_int,
             scan_first: scan("", 1),
             scan_next: scan(&format!(" AND {key} > {}", one(1)), 2),
-            prints_locked: format!("{} FOR UPDATE OF t", prints(&only)),
+            prints_locked: format!("{}{lock}", prints(&only)),
             prints: prints(""),
+            lock,
             set: format!(
                 "UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} = ANY({})",
                 many(1)

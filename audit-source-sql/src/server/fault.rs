@@ -26,6 +26,11 @@ pub(crate) const LOCKED: Meaning = (
 );
 pub(crate) const IN_THE_WAY: Meaning =
     (ErrorKind::Unavailable, "another transaction was in the way", "");
+pub(crate) const IDLE: Meaning = (
+    ErrorKind::Unavailable,
+    "the database ended a claim",
+    "a batch took longer to deliver than `idle_in_transaction_session_timeout` allows",
+);
 pub(crate) const READ_ONLY: Meaning = (
     ErrorKind::Unavailable,
     "the database is read only now",
@@ -91,6 +96,7 @@ pub(crate) fn postgres(error: sqlx::Error) -> Error {
             "3D000" => NO_DATABASE,
             "55P03" => LOCKED,
             "23001" | "23503" => REFERENCED,
+            "25P03" => IDLE,
             "25006" => READ_ONLY,
             "57014" => TOO_LONG,
             "P0001" | "428C9" => REFUSED_MARK,

@@ -10,7 +10,7 @@ use rusqlite::{
 };
 
 use super::table::{Clear, LIST, Table};
-use crate::client::{Facts, Handed, Scan};
+use crate::client::{Facts, Handed, Rows, Scan};
 use crate::config::SqlConfig;
 use crate::error::{no_time, sqlite};
 use crate::intake::Intake;
@@ -86,7 +86,7 @@ impl Link {
         statement.query_row([], |row| row.get(0)).map_err(sqlite)
     }
 
-    pub(super) fn scan(&self, after: Option<Key>, mut intake: Intake) -> Result<Scan> {
+    pub(super) fn scan(&self, _: Rows, after: Option<Key>, mut intake: Intake) -> Result<Scan> {
         // Before the rows: who commits in between makes the version too old, which is safe.
         let version = self.version()?;
         let sql = if after.is_some() { &self.table.scan_next } else { &self.table.scan_first };

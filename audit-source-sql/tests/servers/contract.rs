@@ -17,6 +17,13 @@ struct Table {
     id: fn(i64) -> String,
     next: i64,
     late: i64,
+    claim: bool,
+}
+
+/// The rules that judge how rows are read at all. All of them together log in so often, with a
+/// connection for each batch, that they take a minute.
+fn short(rule: &str) -> bool {
+    ["s01", "s05", "s07", "s09", "s10"].iter().any(|number| rule.starts_with(number))
 }
 
 impl Table {
@@ -48,6 +55,9 @@ impl SourceHarness for Table {
     async fn source(&mut self) -> Box<dyn Source> {
         let mut config = self.db.config();
         config.busy_timeout = BUSY;
+        config.claim = self.claim;
+        // Until the server has noticed that the last source is gone.
+        self.db.run("SELECT id FROM {t} FOR UPDATE").await;
         Box::new(SqlSource::new(config).unwrap())
     }
 
@@ -94,12 +104,25 @@ impl SourceHarness for Table {
 }
 
 async fn keeps_the_contract(kind: Kind, columns: &str, id: fn(i64) -> String) {
+    judge(kind, columns, id, false, |_| true).await;
+}
+
+async fn judge(
+    kind: Kind,
+    columns: &str,
+    id: fn(i64) -> String,
+    claim: bool,
+    rules: fn(&str) -> bool,
+) {
     if kind.url().is_none() {
         return;
     }
     for rule in SOURCE_RULES {
+        if !rules(rule.name()) {
+            continue;
+        }
         let db = Db::new(kind, columns).await.without_tls();
-        let mut table = Table { db, id, next: 1000, late: 0 };
+        let mut table = Table { db, id, next: 1000, late: 0, claim };
         rule.judge(&mut table).await.unwrap_or_else(|e| panic!("{kind:?}: {e}"));
         table.db.done().await;
     }
@@ -143,6 +166,28 @@ async fn mariadb_without_a_key() {
     let columns = "id int, is_sent boolean, message text, created_at datetime(6)";
     keeps_the_contract(Kind::MariaDb, columns, |n| n.to_string()).await;
 }
+
+#[tokio::test]
+async fn postgres_with_claims() {
+    judge(Kind::Postgres, CLAIMED_POSTGRES, uuid, true, short).await;
+}
+
+#[tokio::test]
+async fn mariadb_with_claims() {
+    judge(Kind::MariaDb, CLAIMED_MARIADB, |n| n.to_string(), true, short).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn every_rule_with_claims() {
+    judge(Kind::Postgres, CLAIMED_POSTGRES, uuid, true, |_| true).await;
+    judge(Kind::MariaDb, CLAIMED_MARIADB, |n| n.to_string(), true, |_| true).await;
+}
+
+const CLAIMED_POSTGRES: &str =
+    "id uuid PRIMARY KEY, is_sent boolean, message text, created_at timestamptz";
+const CLAIMED_MARIADB: &str = "id BIGINT PRIMARY KEY, is_sent BOOLEAN NOT NULL DEFAULT 0, \
+                               message TEXT, created_at DATETIME(6), INDEX (is_sent, id)";
 
 fn uuid(n: i64) -> String {
     format!("0190b5e4-7a2f-7c3d-8e9f-{n:012}")

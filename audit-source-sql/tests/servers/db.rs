@@ -248,3 +248,15 @@ pub(crate) async fn batch(source: &mut SqlSource, limit: Limit) -> Option<Batch>
 pub(crate) fn limit(events: usize) -> Limit {
     Limit::default().events(events)
 }
+
+/// Ends every connection of a user.
+pub(crate) async fn cut(db: &mut Db, user: &str) {
+    let sql = match db.kind {
+        Kind::Postgres => format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"
+        ),
+        Kind::MariaDb => format!("KILL USER {user}"),
+    };
+    db.run(&sql).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}

@@ -5,6 +5,7 @@
 #![cfg(all(feature = "postgres", feature = "mysql"))]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod claim;
 mod clear;
 mod contract;
 mod db;

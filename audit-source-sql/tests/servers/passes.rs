@@ -5,7 +5,7 @@ use std::time::Duration;
 use audit_core::{ErrorKind, Limit, Source};
 use audit_source_sql::SqlSource;
 
-use crate::db::{Db, Kind, batch, limit, message, pass, servers};
+use crate::db::{Db, batch, cut, limit, message, pass, servers};
 
 #[tokio::test]
 async fn q01_a_row_with_a_lower_id_that_is_committed_later_is_read() {
@@ -142,16 +142,4 @@ async fn q09_a_connection_that_is_cut_is_made_again() {
         db.drop_user(&user).await;
         db.done().await;
     }
-}
-
-/// Ends every connection of a user.
-async fn cut(db: &mut Db, user: &str) {
-    let sql = match db.kind {
-        Kind::Postgres => format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"
-        ),
-        Kind::MariaDb => format!("KILL USER {user}"),
-    };
-    db.run(&sql).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
