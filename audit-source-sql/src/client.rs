@@ -20,6 +20,12 @@ pub(crate) trait Client: Send {
     /// Reads such rows behind a key, in the order of keys, until the intake is full.
     async fn scan(&mut self, rows: Rows, after: Option<Key>, intake: Intake) -> Result<Scan>;
 
+    /// Returns up to where the table can be read now.
+    async fn edge(&mut self) -> Result<Edge>;
+
+    /// Returns which of these keys are there, from the first to the last, in order.
+    async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>>;
+
     /// Returns which of these rows are there, each with the print of its content now.
     async fn prints(&mut self, keys: Keys) -> Result<Handed>;
 
@@ -54,6 +60,28 @@ pub(crate) enum Rows {
     Unsent,
     /// Those without the mark that nobody else keeps; they are kept until the transaction ends.
     Claimed,
+    /// All with whole numbers as keys, up to this one.
+    UpTo(i64),
+    /// Those of transactions from one up to, without it, another; `None`: from the very first.
+    Born { from: Option<i64>, to: i64 },
+}
+
+/// Up to where a table can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// The highest key that is there.
+    Key(Option<i64>),
+    /// Transactions by their numbers.
+    Transactions {
+        /// What gives the numbers.
+        system: String,
+        /// The oldest that still runs, else the next.
+        oldest: i64,
+        /// The number that was not given yet.
+        next: i64,
+        /// Whether the server follows another, and may be behind what was read there.
+        follows: bool,
+    },
 }
 
 /// What the source has to know about a table.

@@ -77,6 +77,22 @@ pub struct SqlConfig {
     /// again); MySQL counts in seconds. Default 5 s.
     #[serde(default = "default_busy", deserialize_with = "duration")]
     pub busy_timeout: Duration,
+    /// How it is known which rows were handed out. Default [`Mode::Flag`].
+    #[serde(default)]
+    pub mode: Mode,
+    /// [`Mode::Keyset`] on MySQL and SQLite: how long a key that is missing between others may still
+    /// come, because the transaction that took it goes on. Default 1 min.
+    #[serde(default = "default_gap", deserialize_with = "duration")]
+    pub gap_timeout: Duration,
+    /// [`Mode::Keyset`] on PostgreSQL, with whole numbers as keys: how many keys may be given out
+    /// before the transaction that uses them writes anything (a sequence's `CACHE`, an application
+    /// that takes keys in blocks). Default 10,000.
+    #[serde(default = "default_look_back")]
+    pub look_back: u64,
+    /// PostgreSQL: the channel on which the application says that there are new rows (`NOTIFY`). They
+    /// are then read at once, and not after `poll_interval`. Default none.
+    #[serde(default)]
+    pub notify_channel: Option<String>,
     /// Whether senders share the table: each claims the rows of a batch until it is marked, and
     /// leaves out what others have claimed (`FOR UPDATE SKIP LOCKED`). Each needs a checkpoint of its
     /// own. PostgreSQL, MySQL 8.0 and MariaDB 10.6. Default false.
@@ -110,6 +126,10 @@ impl SqlConfig {
             changes: Changes::default(),
             poll_interval: default_poll(),
             busy_timeout: default_busy(),
+            mode: Mode::default(),
+            gap_timeout: default_gap(),
+            look_back: default_look_back(),
+            notify_channel: None,
             claim: false,
             max_event_bytes: default_max_event(),
         }
@@ -149,6 +169,7 @@ impl SqlConfig {
             ("message_column", Some(&self.message_column)),
             ("created_at_column", self.created_at_column.as_ref()),
             ("name", self.name.as_ref()),
+            ("notify_channel", self.notify_channel.as_ref()),
         ];
         for (option, name) in names {
             if name.is_some_and(|name| name.is_empty() || name.contains('\0')) {
@@ -160,8 +181,32 @@ impl SqlConfig {
             return Err(Error::new(ErrorKind::Config, "must be at least 1")
                 .with("option", "max_event_bytes"));
         }
-        parse_url(self.url.expose())
+        if self.claim && self.mode == Mode::Keyset {
+            return Err(Error::new(ErrorKind::Config, "rows can be claimed only by marking them")
+                .with("option", "claim")
+                .with_hint("leave out `claim`, or `mode = \"keyset\"`"));
+        }
+        let database = parse_url(self.url.expose())?;
+        if self.notify_channel.is_some() && database != Database::Postgres {
+            return Err(Error::new(ErrorKind::Config, "only PostgreSQL notifies")
+                .with("option", "notify_channel")
+                .with_hint("leave it out; `poll_interval` says how often this database is asked"));
+        }
+        Ok(database)
     }
+}
+
+/// How it is known which rows were handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// Rows bear a flag, which is set once they are accounted for.
+    #[default]
+    Flag,
+    /// Rows are only ever added. The cursor knows what was handed out, nothing is written, and the
+    /// right to read is enough.
+    Keyset,
 }
 
 /// Files for TLS with a database server, in PEM format.
@@ -303,6 +348,14 @@ fn default_user_table() -> String {
 
 fn default_poll() -> Duration {
     Duration::from_secs(5)
+}
+
+fn default_gap() -> Duration {
+    Duration::from_secs(60)
+}
+
+fn default_look_back() -> u64 {
+    10_000
 }
 
 fn default_busy() -> Duration {

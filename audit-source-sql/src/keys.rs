@@ -47,6 +47,15 @@ impl Keys {
         }
     }
 
+    /// Appends whole numbers, first and last.
+    pub(crate) fn push_run(&mut self, first: i64, last: i64) {
+        self.extend(&Self(vec![Span::Run(first, last)]));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Appends the keys of a later batch.
     pub(crate) fn extend(&mut self, later: &Self) {
         for span in &later.0 {
@@ -127,7 +136,7 @@ impl TryFrom<Vec<Item>> for Keys {
         for item in items {
             let key = match item {
                 Item::Run(a, b) if a <= b => {
-                    keys.extend(&Self(vec![Span::Run(a, b)]));
+                    keys.push_run(a, b);
                     continue;
                 }
                 Item::Run(..) => return Err("a run of keys that ends before it begins"),

@@ -2,7 +2,7 @@
 
 use audit_core::{Error, ErrorKind, Result};
 
-use crate::config::SqlConfig;
+use crate::config::{Mode, SqlConfig};
 use crate::django::{CONTENT_TYPE, ENTRY, KEY, NEEDED, USER};
 use crate::row::Widths;
 
@@ -26,6 +26,11 @@ pub(crate) struct Written {
 }
 
 impl Written {
+    /// What is read of a table that bears no mark: every row.
+    pub(crate) fn unmarked() -> (String, String) {
+        ("TRUE".to_owned(), String::new())
+    }
+
     pub(crate) fn widths(&self, id: bool) -> Widths {
         Widths { content: self.content.len(), others: self.others.len(), id }
     }
@@ -81,7 +86,7 @@ impl Columns {
                 .with("missing column", missing)
                 .with_hint("leave `layout` out for a table that has the record in one column"));
         }
-        if !has(ADDITIONAL) {
+        if !has(ADDITIONAL) && config.mode == Mode::Flag {
             return Err(Error::new(ErrorKind::Config, "the table has no place for a mark")
                 .with("table", config.table())
                 .with("missing column", ADDITIONAL)
@@ -107,6 +112,12 @@ impl Columns {
         let content_type = content_type.filter(|_| has("content_type_id"));
         all.look_up(dialect, content_type.as_ref(), "content_type_id", &CONTENT_TYPE);
         Ok(all)
+    }
+
+    /// Reads every row.
+    pub(crate) fn unmarked(self) -> Written {
+        let (unsent, mark) = Written::unmarked();
+        Written { content: self.content, others: self.others, unsent, mark, made: None }
     }
 
     /// Adds columns of another table, NULL for those that it has not.

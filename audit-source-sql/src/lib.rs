@@ -13,12 +13,14 @@ mod envelope;
 mod error;
 mod intake;
 mod keys;
+mod keyset;
 mod layout;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod record;
+mod rest;
 mod row;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod server;
@@ -28,5 +30,5 @@ mod sqlite;
 mod time;
 
 pub use cleaner::Cleaner;
-pub use config::{Changes, Layout, Operation, SqlConfig, SqlTls};
+pub use config::{Changes, Layout, Mode, Operation, SqlConfig, SqlTls};
 pub use source::SqlSource;

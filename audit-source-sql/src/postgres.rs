@@ -1,6 +1,7 @@
 //! PostgreSQL, from version 12.
 
 mod link;
+pub(crate) mod listen;
 mod table;
 
 use std::str::FromStr;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 
-use crate::client::{Client, Facts, Handed, Rows, Scan};
+use crate::client::{Client, Edge, Facts, Handed, Rows, Scan};
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::{Key, Keys, Span};
@@ -47,6 +47,15 @@ pub(crate) trait Link: Sized + Send {
         limit: usize,
         intake: &mut Intake,
     ) -> Result<Offered>;
+
+    /// Returns up to where the table can be read now.
+    async fn edge(&mut self) -> Result<Edge>;
+
+    /// Returns which of these keys are there, in order. Only where the edge is a key.
+    async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>> {
+        let _ = (first, last);
+        Ok(Vec::new())
+    }
 
     /// Looks these rows up, and keeps others from changing them until the transaction ends if
     /// `lock` says so. With claims, rows that others keep are then left out.
@@ -147,6 +156,21 @@ impl<L: Link> Client for ServerClient<L> {
         self.link = Some(link);
         self.learn(&scan.intake);
         Ok(scan)
+    }
+
+    async fn edge(&mut self) -> Result<Edge> {
+        let mut link = self.link().await?;
+        let edge = within(CALL, &self.place, "look how far to read", link.edge()).await?;
+        self.link = Some(link);
+        Ok(edge)
+    }
+
+    async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>> {
+        let mut link = self.link().await?;
+        let call = link.keys(first, last);
+        let keys = within(CALL, &self.place, "look for missing keys", call).await?;
+        self.link = Some(link);
+        Ok(keys)
     }
 
     async fn prints(&mut self, keys: Keys) -> Result<Handed> {

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use audit_core::{Batch, Clock, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
+use chrono::{DateTime, Utc};
 
 use crate::client::{Client, Handed, Rows, Scan};
-use crate::config::{Database, SqlConfig};
+use crate::config::{Database, Mode, SqlConfig};
 use crate::cursor::Position;
 use crate::intake::{Intake, Shape};
 use crate::keys::Key;
+use crate::keyset::Keyset;
+use crate::rest::Rest;
 
-/// Reads the unsent rows of an audit table, and marks those that are accounted for.
+/// Reads the unsent rows of an audit table, and marks those that are accounted for; or, with
+/// [`Mode::Keyset`], all rows, and marks none.
 ///
 /// It reads in passes: each goes once through the table in the order of its keys, past bad rows and
 /// rows in flight, and the next begins at the start again, so that rows which were committed late
@@ -21,9 +25,17 @@ pub struct SqlSource {
     client: Box<dyn Client>,
     clock: Clock,
     state: Option<State>,
+    rest: Rest,
 }
 
-struct State {
+enum State {
+    Flag(Unsent),
+    Keyset(Keyset),
+}
+
+/// What is read of a table whose rows bear a flag.
+struct Unsent {
+    config: Arc<SqlConfig>,
     shape: Arc<Shape>,
     pass: Pass,
     /// Handed out and not marked yet, in the order of reading.
@@ -52,7 +64,8 @@ impl SqlSource {
         let database = config.database()?;
         let config = Arc::new(config);
         let client = connect(database, &config)?;
-        Ok(Self { config, client, clock: Clock::system(), state: None })
+        let rest = Rest::new(config.poll_interval);
+        Ok(Self { config, client, clock: Clock::system(), state: None, rest })
     }
 
     /// Takes the time for records that do not say when they happened from this clock.
@@ -61,12 +74,10 @@ impl SqlSource {
         self.clock = clock;
         self
     }
+}
 
-    fn state(&mut self) -> Result<&mut State> {
-        self.state
-            .as_mut()
-            .ok_or_else(|| Error::new(ErrorKind::Unexpected, "the source was not opened"))
-    }
+fn not_opened() -> Error {
+    Error::new(ErrorKind::Unexpected, "the source was not opened")
 }
 
 pub(crate) fn connect(database: Database, config: &Arc<SqlConfig>) -> Result<Box<dyn Client>> {
@@ -115,20 +126,67 @@ impl fmt::Debug for SqlSource {
 impl Source for SqlSource {
     async fn open(&mut self, from: Option<&Cursor>) -> Result<()> {
         self.state = None;
+        self.rest = Rest::new(self.config.poll_interval);
+        let (config, client) = (Arc::clone(&self.config), &mut *self.client);
+        self.state = Some(match config.mode {
+            Mode::Flag => State::Flag(Unsent::open(config, client, from).await?),
+            Mode::Keyset => State::Keyset(Keyset::open(config, client, from).await?),
+        });
+        #[cfg(feature = "postgres")]
+        if let Some(channel) = &self.config.notify_channel {
+            let listener = crate::postgres::listen::Listener::start(&self.config, channel.clone())?;
+            self.rest.listen(listener);
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, limit: Limit) -> Result<Read> {
+        let Self { client, state, clock, rest, .. } = self;
+        let state = state.as_mut().ok_or_else(not_opened)?;
+        if !rest.is_over(limit.max_wait).await {
+            return Ok(rest.again());
+        }
+        let batch = match state {
+            State::Flag(unsent) => unsent.read(&mut **client, limit, clock.now()).await?,
+            State::Keyset(keyset) => keyset.read(&mut **client, limit, clock.now()).await?,
+        };
+        Ok(batch.map_or_else(|| rest.begin(), Read::Batch))
+    }
+
+    async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
+        match self.state.as_mut().ok_or_else(not_opened)? {
+            State::Flag(unsent) => unsent.committed(&mut *self.client, cursor).await,
+            // Nothing but the cursor knows.
+            State::Keyset(_) => Keyset::decode(cursor).map(|_| ()),
+        }
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        self.client.check().await
+    }
+}
+
+impl Unsent {
+    async fn open(
+        config: Arc<SqlConfig>,
+        client: &mut dyn Client,
+        from: Option<&Cursor>,
+    ) -> Result<Self> {
         let position = from.map(Position::decode).transpose()?;
-        let facts = self.client.connect().await?;
-        let mut state = State {
-            shape: Arc::new(Shape::new(&self.config, facts)),
+        let facts = client.connect().await?;
+        let mut state = Self {
+            shape: Arc::new(Shape::new(&config, facts)),
+            config,
             pass: Pass::Due,
             outstanding: VecDeque::new(),
             position: Position::default(),
         };
         if let Some(position) = position {
-            let mut found = self.client.prints(position.rows.clone()).await?;
+            let mut found = client.prints(position.rows.clone()).await?;
             if found.position.sum != position.sum {
                 // Changed, deleted or renumbered since: what is unsent among them comes (again).
                 tracing::info!(
-                    table = self.config.table(),
+                    table = state.config.table(),
                     "rows last handed out have changed; those not marked are handed out again",
                 );
                 found = Handed::default();
@@ -137,23 +195,24 @@ impl Source for SqlSource {
             state.position = found.position.clone();
             state.outstanding.push_back(Arc::new(found));
         }
-        self.state = Some(state);
-        Ok(())
+        Ok(state)
     }
 
-    async fn read(&mut self, limit: Limit) -> Result<Read> {
-        let (now, poll) = (self.clock.now(), self.config.poll_interval);
-        let Self { client, state, .. } = self;
-        let Some(state) = state else {
-            return Err(Error::new(ErrorKind::Unexpected, "the source was not opened"));
-        };
+    /// Returns the next rows, or `None` at the end of a pass.
+    async fn read(
+        &mut self,
+        client: &mut dyn Client,
+        limit: Limit,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Batch>> {
+        let state = self;
         if let Pass::Ended { version } = state.pass {
             state.pass = Pass::Resting { version };
-            return Ok(Read::Idle(poll));
+            return Ok(None);
         }
         if let Pass::Resting { version } = state.pass {
             if version.is_some() && client.version().await? == version {
-                return Ok(Read::Idle(poll));
+                return Ok(None);
             }
             state.pass = Pass::Due;
         }
@@ -171,7 +230,7 @@ impl Source for SqlSource {
         if handed.prints.is_empty() {
             // An intake is only full with rows in it: this was the end of the pass.
             state.pass = Pass::Resting { version: first_version };
-            return Ok(Read::Idle(poll));
+            return Ok(None);
         }
         handed.version = version;
         let mut position = state.position.clone();
@@ -187,21 +246,19 @@ impl Source for SqlSource {
         };
         let mut batch = Batch::new(events, cursor);
         batch.rejected = rejected;
-        Ok(Read::Batch(batch))
+        Ok(Some(batch))
     }
 
-    async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
+    async fn committed(&mut self, client: &mut dyn Client, cursor: &Cursor) -> Result<()> {
         Position::decode(cursor)?;
-        let state = self.state()?;
+        let state = self;
         let found = state.outstanding.iter().rposition(|h| h.cursor.as_ref() == Some(cursor));
         let Some(last) = found else {
             // Marked already.
             return Ok(());
         };
         let due: Vec<_> = state.outstanding.range(..=last).cloned().collect();
-        let changed = self.client.mark(due).await?;
-        let table = self.config.table().to_owned();
-        let state = self.state()?;
+        let changed = client.mark(due).await?;
         state.outstanding.drain(..=last);
         state.position = Position::default();
         for handed in &state.outstanding {
@@ -209,7 +266,7 @@ impl Source for SqlSource {
         }
         if changed > 0 {
             tracing::info!(
-                table,
+                table = state.config.table(),
                 rows = changed,
                 "rows changed before they were marked; they come again"
             );
@@ -220,12 +277,6 @@ impl Source for SqlSource {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<()> {
-        self.client.check().await
-    }
-}
-
-impl State {
     fn seen(&self) -> HashMap<Key, u64> {
         self.outstanding.iter().flat_map(|handed| handed.rows()).collect()
     }

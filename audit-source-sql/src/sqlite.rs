@@ -9,7 +9,7 @@ use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 
 use self::link::Link;
-use crate::client::{Client, Facts, Handed, Rows, Scan};
+use crate::client::{Client, Edge, Facts, Handed, Rows, Scan};
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::{Key, Keys};
@@ -71,6 +71,14 @@ impl Client for SqliteClient {
 
     async fn scan(&mut self, rows: Rows, after: Option<Key>, intake: Intake) -> Result<Scan> {
         self.run("read the table", move |link| link.scan(rows, after, intake)).await
+    }
+
+    async fn edge(&mut self) -> Result<Edge> {
+        self.run("look for new keys", Link::edge).await
+    }
+
+    async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>> {
+        self.run("look for missing keys", move |link| link.keys(first, last)).await
     }
 
     async fn prints(&mut self, keys: Keys) -> Result<Handed> {

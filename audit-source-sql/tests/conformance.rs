@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use audit_core::testkit::SourceHarness;
 use audit_core::{ErrorKind, EventId, Source};
+use audit_source_sql::Mode;
 use rusqlite::Connection;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -20,6 +21,7 @@ const BUSY: Duration = Duration::from_millis(200);
 struct Table {
     db: Db,
     text_keys: bool,
+    mode: Mode,
     next: i64,
     late: i64,
 }
@@ -29,7 +31,7 @@ impl Table {
         let db = Db::new(ddl);
         // Without WAL a writer keeps readers out.
         db.app.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
-        Self { db, text_keys, next: 1000, late: 0 }
+        Self { db, text_keys, mode: Mode::Flag, next: 1000, late: 0 }
     }
 
     fn insert(&self, id: i64, time: i64, message: Option<&str>) -> EventId {
@@ -60,6 +62,7 @@ impl SourceHarness for Table {
     async fn source(&mut self) -> Box<dyn Source> {
         let mut config = self.db.config();
         config.busy_timeout = BUSY;
+        config.mode = self.mode;
         Box::new(audit_source_sql::SqlSource::new(config).unwrap())
     }
 
@@ -222,6 +225,18 @@ mod django_auditlog {
     audit_core::conformance!(source: start);
 }
 
+mod by_keyset {
+    use super::*;
+
+    async fn start() -> Table {
+        let ddl = "CREATE TABLE audit_logs (id INTEGER PRIMARY KEY, message TEXT, created_at TEXT)";
+        let mut table = Table::new(ddl, false);
+        table.mode = Mode::Keyset;
+        table
+    }
+    audit_core::conformance!(source: start);
+}
+
 mod crash {
     use audit_core::testkit::{Verdict, World, crash_at_every_call, survive_random_faults};
 
@@ -239,6 +254,16 @@ mod crash {
     #[tokio::test]
     async fn a_kill_at_any_call_loses_and_doubles_no_entry_of_django_auditlog() -> Verdict {
         crash_at_every_call(async || World::of_source(django_auditlog::start().await)).await
+    }
+
+    #[tokio::test]
+    async fn a_kill_at_any_call_in_keyset_mode() -> Verdict {
+        crash_at_every_call(async || {
+            let mut table = Table::new(common::CLASSIC, false);
+            table.mode = Mode::Keyset;
+            World::of_source(table)
+        })
+        .await
     }
 
     #[tokio::test]

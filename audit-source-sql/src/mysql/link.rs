@@ -6,8 +6,8 @@ use sqlx::mysql::{MySql, MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row as _, query};
 
-use super::table::{Clear, Kind, Table};
-use crate::client::{Facts, Rows};
+use super::table::{Clear, Keyset, Kind, Table};
+use crate::client::{Edge, Facts, Rows};
 use crate::config::SqlConfig;
 use crate::error::no_time;
 use crate::intake::Intake;
@@ -61,11 +61,20 @@ impl Link for MySqlLink {
         intake: &mut Intake,
     ) -> Result<Offered> {
         let Self { conn, table } = self;
-        let sql = if after.is_some() { &table.scan_next } else { &table.scan_first };
+        let sql = match (&table.keyset, after) {
+            (Some(keyset), _) => &keyset.scan,
+            (None, Some(_)) => &table.scan_next,
+            (None, None) => &table.scan_first,
+        };
         let lock = if rows == Rows::Claimed { table.lock } else { "" };
         let mut scan = query(AssertSqlSafe(format!("{sql}{lock}")));
-        if let Some(key) = after {
-            scan = bind(scan, key);
+        scan = match (rows, after) {
+            (_, Some(key)) => bind(scan, key),
+            (Rows::UpTo(_), None) => scan.bind(i64::MIN),
+            (_, None) => scan,
+        };
+        if let Rows::UpTo(last) = rows {
+            scan = scan.bind(last);
         }
         let mut found = scan.bind(limit as u64).fetch(conn);
         let mut shown = 0;
@@ -77,6 +86,22 @@ impl Link for MySqlLink {
             }
         }
         Ok(Offered::All(shown))
+    }
+
+    async fn edge(&mut self) -> Result<Edge> {
+        let edge = query(AssertSqlSafe(self.keyset()?.edge.clone()));
+        let row = edge.fetch_one(&mut self.conn).await.map_err(fault)?;
+        Ok(Edge::Key(number(&row, self.table.key)?))
+    }
+
+    async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>> {
+        let sql = self.keyset()?.keys.clone();
+        let mut found = query(AssertSqlSafe(sql)).bind(first).bind(last).fetch(&mut self.conn);
+        let mut keys = Vec::new();
+        while let Some(row) = found.try_next().await.map_err(fault)? {
+            keys.extend(number(&row, self.table.key)?);
+        }
+        Ok(keys)
     }
 
     async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>> {
@@ -161,6 +186,11 @@ fn skips_locked(version: &str) -> bool {
 }
 
 impl MySqlLink {
+    fn keyset(&self) -> Result<&Keyset> {
+        let statements = self.table.keyset.as_ref();
+        statements.ok_or_else(|| Error::new(ErrorKind::Unexpected, "not in keyset mode"))
+    }
+
     fn clear(&self) -> Result<&Clear> {
         self.table.clear.as_ref().ok_or_else(|| no_time(&self.table.name))
     }
@@ -218,6 +248,14 @@ fn value(row: &MySqlRow, at: usize, kind: Kind) -> Result<Value<'_>> {
                 (Some(bytes), _) => Value::Text(bytes),
             }
         }
+    })
+}
+
+/// Reads the first column, a whole number.
+fn number(row: &MySqlRow, kind: Kind) -> Result<Option<i64>> {
+    Ok(match value(row, 0, kind)? {
+        Value::Int(n) => Some(n),
+        _ => None,
     })
 }
 

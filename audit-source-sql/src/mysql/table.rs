@@ -4,12 +4,12 @@ use sqlx::{AssertSqlSafe, Row, query};
 
 use super::link::MySqlLink;
 use crate::client::Facts;
-use crate::config::{Layout, SqlConfig};
+use crate::config::{Layout, Mode, SqlConfig};
 use crate::layout::{ADDITIONAL, Columns, Dialect, Found, Written, if_there};
 use crate::row::Widths;
 use crate::server::Link;
 use crate::server::fault::mysql as fault;
-use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_table, places};
+use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_keyset, no_table, places};
 
 /// How a column that names rows is read, and given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,15 @@ pub(super) struct Table {
     pub(super) lock: &'static str,
     pub(super) set: String,
     pub(super) clear: Option<Clear>,
+    pub(super) keyset: Option<Keyset>,
+}
+
+/// The statements that read rows by their keys alone.
+#[derive(Debug)]
+pub(super) struct Keyset {
+    pub(super) scan: String,
+    pub(super) keys: String,
+    pub(super) edge: String,
 }
 
 /// The statements that delete old rows.
@@ -99,12 +108,39 @@ impl Table {
                 delete: format!("DELETE t FROM {table} AS t WHERE {old} AND {key} IN ({marks})"),
             }
         });
-        let lock = if config.claim { " FOR UPDATE SKIP LOCKED" } else { " FOR UPDATE" };
+        let keyset = match config.mode {
+            Mode::Flag => None,
+            Mode::Keyset => {
+                if roles.key.is_none() || !matches!(kind, Kind::Int | Kind::Unsigned) {
+                    return Err(no_keyset(
+                        config,
+                        "on MySQL and MariaDB it needs an AUTO_INCREMENT primary key",
+                    ));
+                }
+                Some(Keyset {
+                    scan: scan(&format!(" AND {key} > ? AND {key} <= ?")),
+                    keys: format!(
+                        "SELECT {key_shown} FROM {table} AS t WHERE {key} BETWEEN ? AND ? \
+                         ORDER BY {key}"
+                    ),
+                    edge: format!("SELECT max({key_shown}) FROM {table} AS t"),
+                })
+            }
+        };
+        let lock = match (config.mode, config.claim) {
+            (Mode::Keyset, _) => "",
+            (_, true) => " FOR UPDATE SKIP LOCKED",
+            (_, false) => " FOR UPDATE",
+        };
+        let flags = usize::from(config.mode == Mode::Flag);
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
             format!("SELECT {key_shown}, {all}{id_shown} FROM {table} AS t WHERE {unsent}{lock}"),
             format!("UPDATE {table} AS t SET {mark} WHERE {unsent}"),
-        ] {
+        ]
+        .into_iter()
+        .take(1 + flags)
+        {
             let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
             sqlx::raw_sql(explain)
                 .fetch_all(&mut *conn)
@@ -123,6 +159,7 @@ impl Table {
             prints: prints(""),
             lock,
             clear,
+            keyset,
             set: format!("UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} IN ({marks})"),
         })
     }
@@ -176,16 +213,9 @@ impl Key {
 }
 
 fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
-    let flag = roles.need("sent_column", &config.sent_column)?;
-    let sent = column(flag);
-    let numbers = ["tinyint", "smallint", "mediumint", "int", "bigint", "bit", "decimal"];
-    if !numbers.contains(&flag.kind.as_str()) {
-        return Err(no_flag(config, flag));
-    }
-    // `IS NOT TRUE` says the same, but no index is searched for it.
-    let unsent = match flag.nullable {
-        true => format!("({sent} = 0 OR {sent} IS NULL)"),
-        false => format!("{sent} = 0"),
+    let (unsent, mark) = match config.mode {
+        Mode::Flag => flag(roles, config)?,
+        Mode::Keyset => Written::unmarked(),
     };
     let message = roles.need("message_column", &config.message_column)?;
     let message = match message.kind.as_str() {
@@ -198,9 +228,24 @@ fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
         content: vec![message, created_at],
         others: Vec::new(),
         unsent,
-        mark: format!("{sent} = 1"),
+        mark,
         made: made.and_then(instant),
     })
+}
+
+fn flag(roles: &Roles<'_>, config: &SqlConfig) -> Result<(String, String)> {
+    let flag = roles.need("sent_column", &config.sent_column)?;
+    let sent = column(flag);
+    let numbers = ["tinyint", "smallint", "mediumint", "int", "bigint", "bit", "decimal"];
+    if !numbers.contains(&flag.kind.as_str()) {
+        return Err(no_flag(config, flag));
+    }
+    // `IS NOT TRUE` says the same, but no index is searched for it.
+    let unsent = match flag.nullable {
+        true => format!("({sent} = 0 OR {sent} IS NULL)"),
+        false => format!("{sent} = 0"),
+    };
+    Ok((unsent, format!("{sent} = 1")))
 }
 
 /// The flag is a key of an object; what is no object is kept in a new one.
@@ -219,6 +264,9 @@ async fn django(
     let dialect = Dialect { quote, text: char };
     let entry = roles.names();
     let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
+    if config.mode == Mode::Keyset {
+        return Ok(columns.unmarked());
+    }
     let additional = roles.need("layout", ADDITIONAL)?;
     if !is_text(&additional.kind) && additional.kind != "json" {
         return Err(no_json(config, additional, "JSON"));

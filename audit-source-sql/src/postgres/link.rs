@@ -8,10 +8,12 @@ use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgConnection, PgHasArrayType, PgRow, PgTypeInfo, Postgres,
 };
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ConnectOptions, Encode, Row as _, Type, ValueRef, query, query_scalar};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Encode, Row as _, Type, ValueRef, query, query_as, query_scalar,
+};
 
 use super::table::{Clear, Table};
-use crate::client::{Facts, Rows};
+use crate::client::{Edge, Facts, Rows};
 use crate::config::SqlConfig;
 use crate::error::no_time;
 use crate::intake::Intake;
@@ -58,7 +60,11 @@ impl Link for PgLink {
         intake: &mut Intake,
     ) -> Result<Offered> {
         let Self { conn, table } = self;
-        let sql = if after.is_some() { &table.scan_next } else { &table.scan_first };
+        let (first, next) = match &table.born {
+            Some(born) => (&born.first, &born.next),
+            None => (&table.scan_first, &table.scan_next),
+        };
+        let sql = if after.is_some() { next } else { first };
         let lock = if rows == Rows::Claimed { table.lock } else { "" };
         let mut scan = query(AssertSqlSafe(format!("{sql}{lock}")));
         if let Some(key) = after {
@@ -66,6 +72,10 @@ impl Link for PgLink {
                 true => scan.bind(int(key)),
                 false => scan.bind(Text::of(key)),
             };
+        }
+        if let Rows::Born { from, to } = rows {
+            // From the first row on: from before what can be told apart.
+            scan = scan.bind(from.unwrap_or(i64::MIN / 2)).bind(to);
         }
         let mut found = scan.bind(limit as i64).fetch(conn);
         let mut shown = 0;
@@ -77,6 +87,15 @@ impl Link for PgLink {
             }
         }
         Ok(Offered::All(shown))
+    }
+
+    async fn edge(&mut self) -> Result<Edge> {
+        let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
+                   txid_snapshot_xmin(s), txid_snapshot_xmax(s), pg_is_in_recovery() \
+                   FROM txid_current_snapshot() AS s";
+        let (system, oldest, next, follows) =
+            query_as(sql).fetch_one(&mut self.conn).await.map_err(fault)?;
+        Ok(Edge::Transactions { system, oldest, next, follows })
     }
 
     async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>> {

@@ -3,11 +3,11 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, query, query_as, query_scalar};
 
 use crate::client::Facts;
-use crate::config::{Layout, SqlConfig};
+use crate::config::{Layout, Mode, SqlConfig};
 use crate::layout::{ADDITIONAL, Columns, Dialect, Found, Written, if_there};
 use crate::row::Widths;
 use crate::server::fault::postgres as fault;
-use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_table, places};
+use crate::server::table::{Column, Roles, a_view, no_flag, no_json, no_keyset, no_table, places};
 
 /// The table as found, and every statement that is run on it.
 #[derive(Debug)]
@@ -25,6 +25,14 @@ pub(super) struct Table {
     pub(super) lock: &'static str,
     pub(super) set: String,
     pub(super) clear: Option<Clear>,
+    pub(super) born: Option<Born>,
+}
+
+/// The statements that read the rows of some transactions.
+#[derive(Debug)]
+pub(super) struct Born {
+    pub(super) first: String,
+    pub(super) next: String,
 }
 
 /// The statements that delete old rows.
@@ -93,15 +101,30 @@ impl Table {
                 ),
             }
         });
-        let lock = match config.claim {
-            true => " FOR UPDATE OF t SKIP LOCKED",
-            false => " FOR UPDATE OF t",
+        let born = match config.mode {
+            Mode::Flag => None,
+            Mode::Keyset => {
+                can_be_told_apart(conn, config, oid, roles.key.is_some()).await?;
+                Some(Born {
+                    first: scan(&born(1), 3),
+                    next: scan(&format!(" AND {key} > {}{}", one(1), born(2)), 4),
+                })
+            }
         };
+        let lock = match (config.mode, config.claim) {
+            (Mode::Keyset, _) => "",
+            (_, true) => " FOR UPDATE OF t SKIP LOCKED",
+            (_, false) => " FOR UPDATE OF t",
+        };
+        let marks = usize::from(config.mode == Mode::Flag);
         // Explaining finds what cannot be read or marked, without doing it.
         for statement in [
             format!("SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent}{lock}"),
             format!("UPDATE {table} AS t SET {mark}"),
-        ] {
+        ]
+        .into_iter()
+        .take(1 + marks)
+        {
             let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
             query(explain)
                 .fetch_all(&mut *conn)
@@ -123,8 +146,39 @@ impl Table {
                 many(1)
             ),
             clear,
+            born,
         })
     }
+}
+
+/// Returns what holds for rows of transactions from `$n` up to, without it, `$n+1`.
+///
+/// A row has the lower 32 bits of its transaction's number, for good, also when it is frozen. From
+/// the first of the transactions on, or from the last 2^32 on, they are told apart by it.
+fn born(n: u8) -> String {
+    let from = format!(
+        "(SELECT greatest(${n}::int8, txid_snapshot_xmax(txid_current_snapshot()) - 4294967296))"
+    );
+    format!(" AND ((t.xmin::text::int8 - {from}) & 4294967295) < ${}::int8 - {from}", n + 1)
+}
+
+/// Refuses tables whose rows have no number of a transaction, or no key.
+async fn can_be_told_apart(
+    conn: &mut PgConnection,
+    config: &SqlConfig,
+    oid: i64,
+    has_key: bool,
+) -> Result<()> {
+    if !has_key {
+        return Err(no_keyset(config, "it needs a primary key of one column"));
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relkind = 'f' AND (oid = $1::int8::oid \
+               OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1::int8::oid)))";
+    let foreign: bool = query_scalar(sql).bind(oid).fetch_one(conn).await.map_err(fault)?;
+    if foreign {
+        return Err(no_keyset(config, "it is a foreign table: read it where it is"));
+    }
+    Ok(())
 }
 
 /// What names rows.
@@ -162,12 +216,9 @@ impl Key {
 }
 
 fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
-    let column = roles.need("sent_column", &config.sent_column)?;
-    let sent = format!("t.{}", quote(&column.name));
-    let (unsent, mark) = match column.kind.as_str() {
-        "bool" => (format!("{sent} IS NOT TRUE"), "TRUE"),
-        "int2" | "int4" | "int8" | "numeric" => (format!("({sent} <> 0) IS NOT TRUE"), "1"),
-        _ => return Err(no_flag(config, column)),
+    let (unsent, mark) = match config.mode {
+        Mode::Flag => flag(roles, config)?,
+        Mode::Keyset => Written::unmarked(),
     };
     let message = text(roles.need("message_column", &config.message_column)?);
     let made = roles.created_at()?;
@@ -176,9 +227,20 @@ fn audit_table(roles: &Roles<'_>, config: &SqlConfig) -> Result<Written> {
         content: vec![message, created_at],
         others: Vec::new(),
         unsent,
-        mark: format!("{} = {mark}", quote(&column.name)),
+        mark,
         made: made.and_then(instant),
     })
+}
+
+fn flag(roles: &Roles<'_>, config: &SqlConfig) -> Result<(String, String)> {
+    let column = roles.need("sent_column", &config.sent_column)?;
+    let name = quote(&column.name);
+    let (unsent, mark) = match column.kind.as_str() {
+        "bool" => (format!("t.{name} IS NOT TRUE"), "TRUE"),
+        "int2" | "int4" | "int8" | "numeric" => (format!("(t.{name} <> 0) IS NOT TRUE"), "1"),
+        _ => return Err(no_flag(config, column)),
+    };
+    Ok((unsent, format!("{name} = {mark}")))
 }
 
 /// The flag is a key of an object; what is no object is kept in a new one.
@@ -197,6 +259,9 @@ async fn django(
     let dialect = Dialect { quote, text: |column| format!("{column}::text") };
     let entry = roles.names();
     let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
+    if config.mode == Mode::Keyset {
+        return Ok(columns.unmarked());
+    }
     let column = roles.need("layout", ADDITIONAL)?;
     if column.kind != "jsonb" {
         // There is no comparing `json`, and it may hold what fails to become `jsonb`.

@@ -10,7 +10,7 @@ use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 
 use super::{CALL, CONNECT, Link, Offered, Pieces, ServerClient, within};
-use crate::client::{Client, Facts, Handed, Rows, Scan};
+use crate::client::{Client, Edge, Facts, Handed, Rows, Scan};
 use crate::intake::Intake;
 use crate::keys::{Key, Keys};
 
@@ -142,6 +142,14 @@ impl<L: Link> Client for ClaimClient<L> {
             }
             return Ok(Scan { intake, version: None, ended });
         }
+    }
+
+    async fn edge(&mut self) -> Result<Edge> {
+        self.plain.edge().await
+    }
+
+    async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>> {
+        self.plain.keys(first, last).await
     }
 
     async fn prints(&mut self, keys: Keys) -> Result<Handed> {

@@ -145,3 +145,10 @@ pub(crate) fn places(wanted: &str) -> impl Iterator<Item = (Option<&str>, &str)>
     let split = wanted.split_once('.').map(|(schema, name)| (Some(schema), name));
     std::iter::once((None, wanted)).chain(split)
 }
+
+/// Says that a table cannot be read without marking its rows.
+pub(crate) fn no_keyset(config: &SqlConfig, hint: &str) -> Error {
+    Error::new(ErrorKind::Config, "the table cannot be read in keyset mode")
+        .with("table", config.table())
+        .with_hint(hint.to_owned())
+}

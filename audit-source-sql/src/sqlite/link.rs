@@ -9,9 +9,9 @@ use rusqlite::{
     Connection, MAIN_DB, OpenFlags, OptionalExtension, Statement, ToSql, TransactionBehavior,
 };
 
-use super::table::{Clear, LIST, Table};
-use crate::client::{Facts, Handed, Rows, Scan};
-use crate::config::SqlConfig;
+use super::table::{Clear, Keyset, LIST, Table};
+use crate::client::{Edge, Facts, Handed, Rows, Scan};
+use crate::config::{Mode, SqlConfig};
 use crate::error::{no_time, sqlite};
 use crate::intake::Intake;
 use crate::keys::{Key, Keys, Span};
@@ -46,10 +46,14 @@ impl Link {
             _ => {}
         }
         let identity = File::identity(path);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let access = match config.mode {
+            Mode::Flag => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Mode::Keyset => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
         conn.busy_timeout(config.busy_timeout).map_err(sqlite)?;
-        if conn.is_readonly(MAIN_DB).map_err(sqlite)? {
+        if config.mode == Mode::Flag && conn.is_readonly(MAIN_DB).map_err(sqlite)? {
             return Err(Error::new(ErrorKind::Auth, "the database cannot be written")
                 .with_hint("marking rows needs the right to write the file and its folder"));
         }
@@ -69,7 +73,7 @@ impl Link {
     pub(super) fn advise(&self) -> Result<()> {
         let rows: i64 =
             self.conn.query_row(&self.table.size, [], |row| row.get(0)).map_err(sqlite)?;
-        if rows >= MANY_ROWS && !self.table.uses_index {
+        if rows >= MANY_ROWS && !self.table.uses_index && self.table.keyset.is_none() {
             let suggestion = self.table.index.as_deref();
             tracing::warn!(
                 table = %self.table.name,
@@ -86,14 +90,42 @@ impl Link {
         statement.query_row([], |row| row.get(0)).map_err(sqlite)
     }
 
-    pub(super) fn scan(&self, _: Rows, after: Option<Key>, mut intake: Intake) -> Result<Scan> {
+    pub(super) fn edge(&self) -> Result<Edge> {
+        self.file.is_still_there()?;
+        let mut statement = self.conn.prepare_cached(&self.keyset()?.edge).map_err(sqlite)?;
+        statement.query_row([], |row| row.get(0)).map(Edge::Key).map_err(sqlite)
+    }
+
+    pub(super) fn keys(&self, first: i64, last: i64) -> Result<Vec<i64>> {
+        let mut statement = self.conn.prepare_cached(&self.keyset()?.keys).map_err(sqlite)?;
+        let keys = statement.query_map([first, last], |row| row.get(0)).map_err(sqlite)?;
+        keys.collect::<rusqlite::Result<_>>().map_err(sqlite)
+    }
+
+    fn keyset(&self) -> Result<&Keyset> {
+        let statements = self.table.keyset.as_ref();
+        statements.ok_or_else(|| Error::new(ErrorKind::Unexpected, "not in keyset mode"))
+    }
+
+    pub(super) fn scan(
+        &self,
+        wanted: Rows,
+        after: Option<Key>,
+        mut intake: Intake,
+    ) -> Result<Scan> {
         // Before the rows: who commits in between makes the version too old, which is safe.
         let version = self.version()?;
-        let sql = if after.is_some() { &self.table.scan_next } else { &self.table.scan_first };
+        let sql = match (wanted, &after) {
+            (Rows::UpTo(_), _) => &self.keyset()?.scan,
+            (_, Some(_)) => &self.table.scan_next,
+            (_, None) => &self.table.scan_first,
+        };
         let mut statement = self.conn.prepare_cached(sql).map_err(sqlite)?;
-        let mut rows = match &after {
-            Some(key) => statement.query([key]),
-            None => statement.query([]),
+        let mut rows = match (wanted, &after) {
+            (Rows::UpTo(last), Some(key)) => statement.query((key, last)),
+            (Rows::UpTo(last), None) => statement.query((i64::MIN, last)),
+            (_, Some(key)) => statement.query([key]),
+            (_, None) => statement.query([]),
         }
         .map_err(sqlite)?;
         let mut ended = true;

@@ -2,7 +2,7 @@ use audit_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::client::Facts;
-use crate::config::{Layout, SqlConfig};
+use crate::config::{Layout, Mode, SqlConfig};
 use crate::error::{near, sqlite};
 use crate::layout::{ADDITIONAL, Columns, Dialect, Found, Written, if_there};
 use crate::row::Widths;
@@ -19,6 +19,7 @@ pub(super) struct Table {
     pub(super) uses_index: bool,
     pub(super) scan_first: String,
     pub(super) scan_next: String,
+    pub(super) keyset: Option<Keyset>,
     pub(super) prints_run: String,
     pub(super) prints_list: String,
     pub(super) mark_run: String,
@@ -37,6 +38,14 @@ pub(super) struct Clear {
     pub(super) stale_next: String,
     pub(super) time: String,
     pub(super) delete: String,
+}
+
+/// The statements that read rows by their keys alone.
+#[derive(Debug)]
+pub(super) struct Keyset {
+    pub(super) scan: String,
+    pub(super) keys: String,
+    pub(super) edge: String,
 }
 
 struct Column {
@@ -77,6 +86,25 @@ impl Table {
         let plan = plan(conn, &scan("", &behind))?;
         let hint = if plan.contains("TEMP B-TREE") { " NOT INDEXED" } else { "" };
         let prints = format!("SELECT {key}, {content} FROM {table} AS t WHERE {key}");
+        let keyset = match config.mode {
+            Mode::Flag => None,
+            // Rowids that are no column may change.
+            Mode::Keyset if key_column.is_none() => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "the table cannot be read in keyset mode",
+                )
+                .with("table", config.table())
+                .with_hint("on SQLite it needs an INTEGER PRIMARY KEY"));
+            }
+            Mode::Keyset => Some(Keyset {
+                scan: scan("", &format!(" AND {key} > ?1 AND {key} <= ?2")),
+                keys: format!(
+                    "SELECT {key} FROM {table} AS t WHERE {key} BETWEEN ?1 AND ?2 ORDER BY {key}"
+                ),
+                edge: format!("SELECT max({key}) FROM {table} AS t"),
+            }),
+        };
         let clear = made.as_ref().map(|made| {
             let sent = format!("FROM {table} AS t WHERE NOT ({unsent})");
             Clear {
@@ -94,6 +122,7 @@ impl Table {
             uses_index: hint.is_empty() && plan.contains("INDEX"),
             scan_first: scan(hint, ""),
             scan_next: scan(hint, &behind),
+            keyset,
             prints_run: format!("{prints} BETWEEN ?1 AND ?2"),
             prints_list: format!("{prints} IN ({marks})"),
             mark_run: format!("{mark} BETWEEN ?1 AND ?2"),
@@ -118,8 +147,11 @@ impl Table {
     }
 
     /// Returns every statement that will be run.
-    pub(super) fn statements(&self) -> [&str; 6] {
-        [
+    pub(super) fn statements(&self) -> Vec<&str> {
+        if let Some(Keyset { scan, keys, edge }) = &self.keyset {
+            return vec![scan, keys, edge];
+        }
+        vec![
             &self.scan_first,
             &self.scan_next,
             &self.prints_run,
@@ -157,7 +189,13 @@ impl<'a> Roles<'a> {
 
 fn audit_table(roles: &Roles<'_>) -> Result<Written> {
     let config = roles.config;
-    let sent = quote(roles.need("sent_column", &config.sent_column)?);
+    let (unsent, mark) = match config.mode {
+        Mode::Flag => {
+            let sent = quote(roles.need("sent_column", &config.sent_column)?);
+            (format!("t.{sent} IS NOT TRUE"), format!("{sent} = 1"))
+        }
+        Mode::Keyset => Written::unmarked(),
+    };
     let message = quote(roles.need("message_column", &config.message_column)?);
     let created_at = match &config.created_at_column {
         Some(wanted) => Some(roles.need("created_at_column", wanted)?),
@@ -167,8 +205,8 @@ fn audit_table(roles: &Roles<'_>) -> Result<Written> {
     Ok(Written {
         content: vec![format!("t.{message}"), made.clone().unwrap_or_else(|| "NULL".to_owned())],
         others: Vec::new(),
-        unsent: format!("t.{sent} IS NOT TRUE"),
-        mark: format!("{sent} = 1"),
+        unsent,
+        mark,
         made,
     })
 }
@@ -184,6 +222,9 @@ fn django(conn: &Connection, schema: &str, roles: &Roles<'_>) -> Result<Written>
     let dialect = Dialect { quote, text: str::to_owned };
     let entry: Vec<_> = roles.columns.iter().map(|column| column.name.as_str()).collect();
     let columns = Columns::of_django(dialect, config, &entry, user, content_type)?;
+    if config.mode == Mode::Keyset {
+        return Ok(columns.unmarked());
+    }
     let name = quote(roles.need("layout", ADDITIONAL)?);
     let old = format!("t.{name}");
     let yes = r#"'{"is_sent":true}'"#;

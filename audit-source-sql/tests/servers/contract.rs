@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use audit_core::testkit::{SOURCE_RULES, SourceHarness};
 use audit_core::{ErrorKind, EventId, Source};
-use audit_source_sql::SqlSource;
+use audit_source_sql::{Mode, SqlSource};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::db::{Db, Kind};
@@ -17,7 +17,15 @@ struct Table {
     id: fn(i64) -> String,
     next: i64,
     late: i64,
-    claim: bool,
+    how: How,
+}
+
+/// How rows are read.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    Flag,
+    Claims,
+    Keyset,
 }
 
 /// The rules that judge how rows are read at all. All of them together log in so often, with a
@@ -43,6 +51,13 @@ impl Table {
         EventId::new(format!("{}:{shown}:{print:016x}", self.db.table))
     }
 
+    /// Other tests have transactions open on the same server.
+    async fn settled(&mut self) {
+        if self.how == How::Keyset {
+            self.db.settled().await;
+        }
+    }
+
     async fn add(&mut self, time: i64) -> EventId {
         self.next += 10;
         let message = format!(r#"{{"n": {} , "audit_event":{{"actor":"\u00e4 é"}}}}"#, self.next);
@@ -55,9 +70,18 @@ impl SourceHarness for Table {
     async fn source(&mut self) -> Box<dyn Source> {
         let mut config = self.db.config();
         config.busy_timeout = BUSY;
-        config.claim = self.claim;
-        // Until the server has noticed that the last source is gone.
-        self.db.run("SELECT id FROM {t} FOR UPDATE").await;
+        match self.how {
+            How::Flag => {}
+            How::Claims => {
+                config.claim = true;
+                // Until the server has noticed that the last source is gone.
+                self.db.run("SELECT id FROM {t} FOR UPDATE").await;
+            }
+            How::Keyset => {
+                config.mode = Mode::Keyset;
+                self.db.settled().await;
+            }
+        }
         Box::new(SqlSource::new(config).unwrap())
     }
 
@@ -66,6 +90,7 @@ impl SourceHarness for Table {
         for _ in 0..records {
             ids.push(self.add(self.next).await);
         }
+        self.settled().await;
         ids
     }
 
@@ -74,19 +99,23 @@ impl SourceHarness for Table {
         for _ in 0..records {
             ids.push(self.add(3599).await);
         }
+        self.settled().await;
         ids
     }
 
     async fn seed_bad(&mut self) -> bool {
         self.next += 10;
         self.insert(self.next, 0, "{\"cut\":").await;
+        self.settled().await;
         true
     }
 
     async fn seed_late(&mut self) -> Option<EventId> {
         self.late += 1;
         let between = self.next - 15 + self.late;
-        Some(self.insert(between, 0, r#"{"late":true}"#).await)
+        let id = self.insert(between, 0, r#"{"late":true}"#).await;
+        self.settled().await;
+        Some(id)
     }
 
     async fn fail_next(&mut self, kind: ErrorKind) -> bool {
@@ -104,14 +133,14 @@ impl SourceHarness for Table {
 }
 
 async fn keeps_the_contract(kind: Kind, columns: &str, id: fn(i64) -> String) {
-    judge(kind, columns, id, false, |_| true).await;
+    judge(kind, columns, id, How::Flag, |_| true).await;
 }
 
 async fn judge(
     kind: Kind,
     columns: &str,
     id: fn(i64) -> String,
-    claim: bool,
+    how: How,
     rules: fn(&str) -> bool,
 ) {
     if kind.url().is_none() {
@@ -122,7 +151,7 @@ async fn judge(
             continue;
         }
         let db = Db::new(kind, columns).await.without_tls();
-        let mut table = Table { db, id, next: 1000, late: 0, claim };
+        let mut table = Table { db, id, next: 1000, late: 0, how };
         rule.judge(&mut table).await.unwrap_or_else(|e| panic!("{kind:?}: {e}"));
         table.db.done().await;
     }
@@ -169,19 +198,37 @@ async fn mariadb_without_a_key() {
 
 #[tokio::test]
 async fn postgres_with_claims() {
-    judge(Kind::Postgres, CLAIMED_POSTGRES, uuid, true, short).await;
+    judge(Kind::Postgres, CLAIMED_POSTGRES, uuid, How::Claims, short).await;
 }
 
 #[tokio::test]
 async fn mariadb_with_claims() {
-    judge(Kind::MariaDb, CLAIMED_MARIADB, |n| n.to_string(), true, short).await;
+    judge(Kind::MariaDb, CLAIMED_MARIADB, |n| n.to_string(), How::Claims, short).await;
 }
 
 #[tokio::test]
 #[ignore = "takes minutes"]
 async fn every_rule_with_claims() {
-    judge(Kind::Postgres, CLAIMED_POSTGRES, uuid, true, |_| true).await;
-    judge(Kind::MariaDb, CLAIMED_MARIADB, |n| n.to_string(), true, |_| true).await;
+    judge(Kind::Postgres, CLAIMED_POSTGRES, uuid, How::Claims, |_| true).await;
+    judge(Kind::MariaDb, CLAIMED_MARIADB, |n| n.to_string(), How::Claims, |_| true).await;
+}
+
+#[tokio::test]
+async fn postgres_by_keyset_with_numbers() {
+    let columns = "id bigint PRIMARY KEY, message text, created_at timestamptz";
+    judge(Kind::Postgres, columns, |n| n.to_string(), How::Keyset, |_| true).await;
+}
+
+#[tokio::test]
+async fn postgres_by_keyset_with_uuids() {
+    let columns = "id uuid PRIMARY KEY, message text, created_at timestamptz";
+    judge(Kind::Postgres, columns, uuid, How::Keyset, |_| true).await;
+}
+
+#[tokio::test]
+async fn mariadb_by_keyset() {
+    let columns = "id INT UNSIGNED PRIMARY KEY, message TEXT, created_at DATETIME(6)";
+    judge(Kind::MariaDb, columns, |n| n.to_string(), How::Keyset, |_| true).await;
 }
 
 const CLAIMED_POSTGRES: &str =

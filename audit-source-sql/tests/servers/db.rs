@@ -130,6 +130,11 @@ impl Db {
         SqlSource::new(self.config()).unwrap()
     }
 
+    /// Goes on from a cursor.
+    pub(crate) async fn opened_with(&self, cursor: &audit_core::Cursor) -> audit_core::Result<()> {
+        self.source().open(Some(cursor)).await
+    }
+
     pub(crate) async fn opened(&self) -> SqlSource {
         let mut source = self.source();
         source.open(None).await.unwrap();
@@ -186,6 +191,17 @@ impl Db {
             tokio::time::sleep(time).await;
             drop(blocker);
         });
+    }
+
+    /// Waits until no transaction is open that began before this one: other tests have some.
+    pub(crate) async fn settled(&mut self) {
+        let App::Postgres(app) = &mut self.app else { return };
+        let now: i64 =
+            sqlx::query_scalar("SELECT txid_current()").fetch_one(&mut *app).await.unwrap();
+        let oldest = "SELECT txid_snapshot_xmin(txid_current_snapshot())";
+        while sqlx::query_scalar::<_, i64>(oldest).fetch_one(&mut *app).await.unwrap() <= now {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     pub(crate) async fn done(mut self) {

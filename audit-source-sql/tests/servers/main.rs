@@ -11,6 +11,8 @@ mod contract;
 mod db;
 mod django;
 mod keyless;
+mod keyset;
 mod login;
+mod notify;
 mod passes;
 mod tables;
