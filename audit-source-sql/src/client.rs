@@ -72,6 +72,7 @@ pub(crate) enum Edge {
     /// The highest key that is there.
     Key(Option<i64>),
     /// Transactions by their numbers.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only PostgreSQL tells"))]
     Transactions {
         /// What gives the numbers.
         system: String,

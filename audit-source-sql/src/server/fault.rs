@@ -26,6 +26,7 @@ pub(crate) const LOCKED: Meaning = (
 );
 pub(crate) const IN_THE_WAY: Meaning =
     (ErrorKind::Unavailable, "another transaction was in the way", "");
+#[cfg(feature = "postgres")]
 pub(crate) const IDLE: Meaning = (
     ErrorKind::Unavailable,
     "the database ended a claim",
