@@ -298,7 +298,6 @@ fn a04_what_is_left_when_the_grace_is_over_is_counted_or_stays_in_the_spool() {
     }
     drop((guard, queue));
     let destination = MemoryDestination::new();
-    common::eventually(|| Queue::open(spool(&dir)).is_ok());
     let queue = Queue::open(spool(&dir)).unwrap();
     queue.emit(&record("10")).unwrap();
     drop(queue.start(destination.connect(), None).unwrap());

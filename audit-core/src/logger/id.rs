@@ -31,13 +31,13 @@ pub(super) fn unique(time: DateTime<Utc>) -> EventId {
         | (random >> 64 & 0xfff) << 64
         | 0b10 << 62
         | random & 0x3fff_ffff_ffff_ffff;
-    let hex = format!("{bits:032x}");
     let mut id = String::with_capacity(36);
-    for (at, digit) in hex.chars().enumerate() {
+    for at in 0..32 {
         if matches!(at, 8 | 12 | 16 | 20) {
             id.push('-');
         }
-        id.push(digit);
+        let digit = (bits >> (124 - 4 * at)) as u8 & 0xf;
+        id.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
     }
     EventId::new(id)
 }

@@ -48,13 +48,14 @@ pub(super) fn append(out: &mut Vec<u8>, record: &AuditRecord, form: User) {
 }
 
 fn append_end(out: &mut Vec<u8>, record: &AuditRecord) {
-    out.extend_from_slice(match record.level() {
-        Level::Debug => br#", "type": "DEBUG", "message": ""#,
-        Level::Info => br#", "type": "INFO", "message": ""#,
-        Level::Warning => br#", "type": "WARNING", "message": ""#,
-        Level::Error => br#", "type": "ERROR", "message": ""#,
-        Level::Critical => br#", "type": "CRITICAL", "message": ""#,
-    });
+    // The level most records have goes by a branch that is foreseen.
+    if record.level() == Level::Info {
+        out.extend_from_slice(br#", "type": "INFO", "message": ""#);
+    } else {
+        out.extend_from_slice(br#", "type": ""#);
+        out.extend_from_slice(record.level().as_str().as_bytes());
+        out.extend_from_slice(br#"", "message": ""#);
+    }
     append_text(out, record.message());
     out.extend_from_slice(br#""}}"#);
 }

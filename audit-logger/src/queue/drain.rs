@@ -38,6 +38,8 @@ pub(super) fn start(parts: Parts) -> Result<QueueGuard> {
     let deliver = move || {
         deliver(&runtime, &parts, &stream, &stopped);
         parts.queue.abandon();
+        // What it holds, a spool's lock, is free once the guard has ended.
+        drop((parts, runtime));
         // The guard may be gone.
         done.try_send(()).unwrap_or_default();
     };
