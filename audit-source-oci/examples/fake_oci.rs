@@ -19,6 +19,7 @@ fn main() {
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8123".to_owned());
     let mut number = |default: i64| arguments.next().map_or(default, |text| text.parse().unwrap());
     let (events, days, page, latency) = (number(20_000), number(304), number(100), number(0));
+    common::KEY_BITS.store(2048, std::sync::atomic::Ordering::SeqCst);
     let fake = common::Fake::start_at(&address);
     let to = {
         let mut service = fake.lock();
@@ -26,6 +27,7 @@ fn main() {
         service.now = audit_core::Clock::system().now();
         let to = service.now - TimeDelta::hours(1);
         service.records.make(to - TimeDelta::days(days), to, events, 1700);
+        service.longest = TimeDelta::days(400);
         service.page_events = page.try_into().unwrap();
         service.latency = Duration::from_millis(latency.try_into().unwrap());
         to

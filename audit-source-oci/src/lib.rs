@@ -24,6 +24,7 @@ mod source;
 mod spool;
 mod target;
 mod window;
+mod worker;
 
 pub use config::{AuthMethod, OciConfig, ResourcePrincipal};
 pub use filter::Preset;

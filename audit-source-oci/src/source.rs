@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use audit_core::{Batch, Clock, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Client, Service};
@@ -21,6 +21,7 @@ use crate::report::{Gap, Report};
 use crate::spool::Spool;
 use crate::target::discover;
 use crate::window::{Window, floor, text};
+use crate::worker::Worker;
 
 /// Reads OCI Audit by windows of processing time, several at once, and hands them out in order.
 ///
@@ -48,6 +49,7 @@ struct Run {
     /// To be reported once what came before it is handed out.
     failed: Option<Error>,
     tasks: JoinSet<()>,
+    worker: Worker,
 }
 
 /// A window that is being fetched.
@@ -129,6 +131,7 @@ impl Source for OciSource {
             reading: None,
             failed: None,
             tasks: JoinSet::new(),
+            worker: Worker::start(),
         });
         Ok(())
     }
@@ -268,11 +271,11 @@ impl Run {
         let Some(lane) = self.lanes.front_mut() else { return Ok(()) };
         let (at, from) = (lane.at.take(), lane.unit.window.from);
         let mut intake = self.take_intake()?;
-        let begun = spawn_blocking(move || {
+        let begin = move || {
             let begun = intake.begin(page, at.as_ref(), from);
             (intake, begun)
-        });
-        let (intake, begun) = begun.await.map_err(interrupted)?;
+        };
+        let (intake, begun) = self.worker.run(begin).await?;
         self.intake = Some(intake);
         self.reading = match begun {
             Ok(begun) => begun,
@@ -292,12 +295,12 @@ impl Run {
     /// Fills a batch from the page at hand, and moves the position behind what it took.
     async fn fill(&mut self, reading: Reading, draft: Draft) -> Result<(Draft, Filled)> {
         let mut intake = self.take_intake()?;
-        let filled = spawn_blocking(move || {
+        let fill = move || {
             let (mut reading, mut draft) = (reading, draft);
             let filled = intake.fill(&mut reading, &mut draft);
             (intake, reading, draft, filled)
-        });
-        let (intake, reading, draft, filled) = filled.await.map_err(interrupted)?;
+        };
+        let (intake, reading, draft, filled) = self.worker.run(fill).await?;
         self.intake = Some(intake);
         let Some(lane) = self.lanes.front() else { return Ok((draft, Filled::Batch)) };
         let filled = match filled {
@@ -381,8 +384,4 @@ impl Run {
 fn about(error: Error, unit: &Unit) -> Error {
     let error = error.while_doing("read audit events").with("window", unit.window);
     error.with("region", &unit.target.region).with("compartment", &unit.target.compartment)
-}
-
-fn interrupted(error: tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Unexpected, "reading a page was interrupted").because(error)
 }

@@ -141,14 +141,18 @@ impl PageWriter<'_> {
             handle.seek(SeekFrom::Start(at))?;
             handle.write_all(&buffer)?;
             drop(handle);
-            Ok((file, at, at + buffer.len() as u64))
+            let end = at + buffer.len() as u64;
+            Ok((file, at, end, buffer))
         });
         let failed = |e: io::Error| {
             let error = Error::new(ErrorKind::Unavailable, "cannot keep a page on disk").because(e);
             Failure::all(error.with_hint("make room, or give another directory as `spool_dir`"))
         };
         let written = written.await.map_err(io::Error::other).and_then(|written| written);
-        let (file, at, end) = written.map_err(failed)?;
+        let (file, at, end, buffer) = written.map_err(failed)?;
+        // Kept for the rest of the page: making large buffers anew scatters memory.
+        self.buffer = buffer;
+        self.buffer.clear();
         self.on_disk.get_or_insert_with(|| (Arc::clone(&file), at));
         self.lane.file = Some((file, end));
         Ok(())

@@ -19,4 +19,4 @@ mod verify;
 pub use fake::{Fake, Fault, Seen};
 pub use platform::Platform;
 pub use records::{Records, record};
-pub use verify::{TestKey, key};
+pub use verify::{KEY_BITS, TestKey, key};

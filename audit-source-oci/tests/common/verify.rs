@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::http::{HeaderMap, Method, Uri};
 use base64::Engine;
@@ -39,10 +40,13 @@ impl TestKey {
     }
 }
 
-/// The key that all tests of a process share: short, since a test makes many signatures.
+/// The length of the key that all tests of a process share: short, since they make many signatures.
+pub static KEY_BITS: AtomicU32 = AtomicU32::new(1024);
+
+/// The key that all tests of a process share.
 pub fn key() -> &'static TestKey {
     static KEY: OnceLock<TestKey> = OnceLock::new();
-    KEY.get_or_init(|| TestKey::generate(1024))
+    KEY.get_or_init(|| TestKey::generate(KEY_BITS.load(Ordering::SeqCst)))
 }
 
 /// The names every signature has to cover, for requests without a body.
