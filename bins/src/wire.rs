@@ -11,7 +11,7 @@ use crate::config::Section;
 /// Every source that a build may have, by the `type` that names it.
 const SOURCES: &[&str] = &["oci", "port", "sql"];
 /// Every sink that a build may have.
-const SINKS: &[&str] = &["elastic", "file", "kafka"];
+const SINKS: &[&str] = &["elastic", "file", "kafka", "report"];
 
 /// A sink, and what the programs have to know about it.
 #[derive(Clone)]
@@ -83,6 +83,7 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
 ///
 /// # Errors
 /// As [`source`].
+#[cfg_attr(not(feature = "sink-kafka"), expect(unused_variables, reason = "only Kafka needs it"))]
 pub fn sink(section: &Section, stream: &StreamId) -> Result<WiredSink> {
     match section.kind.as_str() {
         #[cfg(feature = "sink-file")]
@@ -112,6 +113,13 @@ pub fn sink(section: &Section, stream: &StreamId) -> Result<WiredSink> {
                 absolute(files, section.dir());
             }
             kafka(config, stream).map_err(|e| e.with("key", section.key()))
+        }
+        #[cfg(feature = "sink-report")]
+        "report" => {
+            let mut config: audit_sink_report::ReportConfig = section.parse()?;
+            config.path = section.dir().join(config.path);
+            let sink = audit_sink_report::ReportSink::new(config);
+            Ok(WiredSink::new(Arc::new(sink.map_err(|e| e.with("key", section.key()))?)))
         }
         kind if SINKS.contains(&kind) => Err(built_without(section, "sink")),
         _ => Err(section.unknown_type(SINKS)),
@@ -191,6 +199,12 @@ impl Checkpoint for Peek {
 }
 
 /// Makes paths start from a directory, where they are relative.
+#[cfg(any(
+    feature = "source-oci",
+    feature = "source-port",
+    feature = "sink-elastic",
+    feature = "sink-kafka"
+))]
 fn absolute<const N: usize>(files: [&mut Option<PathBuf>; N], dir: &Path) {
     for file in files.into_iter().flatten() {
         *file = dir.join(&file);

@@ -129,6 +129,7 @@ impl Port {
                     .with_hint("write digits only, as in 1000")
             })?;
         }
+        config.proxy = ship::secret("HTTPS_PROXY", None)?.or(ship::secret("https_proxy", None)?);
         config.poll_interval = self.poll_interval.into();
         config.look_back = self.look_back.into();
         config.filter = self.filter.config();

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use audit_core::{Error, ErrorKind, Result};
-use audit_source_sql::{Changes, Layout, Operation, SqlConfig};
+use audit_source_sql::{Changes, Layout, Mode, Operation, SqlConfig};
 use clap::{Args, ValueEnum};
+use humantime::Duration;
 
 use crate::ship::{self, given};
 
@@ -88,6 +89,33 @@ pub struct Database {
     /// one index [default: none]
     #[arg(long, global = true, env = "AUDIT_SOURCE_NAME", value_name = "NAME")]
     source_name: Option<String>,
+    /// How it is known what is sent: by the mark in each row, or by the place that was reached in a
+    /// table that has no mark and to which rows are only added
+    #[arg(
+        long,
+        global = true,
+        env = "AUDIT_MODE",
+        value_enum,
+        value_name = "MODE",
+        default_value = "flag"
+    )]
+    mode: ModeOf,
+    /// Share the table with other senders: each claims the rows it sends. Give each its own --stream
+    #[arg(long, global = true)]
+    claim: bool,
+    /// The channel on which the application says that there are new rows (PostgreSQL), for --follow
+    #[arg(long, global = true, env = "AUDIT_NOTIFY_CHANNEL", value_name = "NAME")]
+    notify_channel: Option<String>,
+    /// How long to rest when nothing is unsent, for --follow
+    #[arg(
+        long,
+        global = true,
+        env = "POLL_INTERVAL",
+        value_name = "TIME",
+        default_value = "5s",
+        help_heading = "Run"
+    )]
+    poll_interval: Duration,
     /// How many rows a run sends before it ends; 0: all. Rows that cannot be stored do not count.
     /// Not with --follow [default: 5000]
     #[arg(
@@ -112,6 +140,12 @@ enum LoggerType {
     SingleColumnJson,
     /// The table of django-auditlog
     DjangoAuditlog,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeOf {
+    Flag,
+    Keyset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -145,6 +179,13 @@ impl Database {
         } else {
             config.table = given(&self.audit_table_name).map(str::to_owned);
         }
+        config.mode = match self.mode {
+            ModeOf::Flag => Mode::Flag,
+            ModeOf::Keyset => Mode::Keyset,
+        };
+        config.claim = self.claim;
+        config.notify_channel = given(&self.notify_channel).map(str::to_owned);
+        config.poll_interval = self.poll_interval.into();
         config.name = given(&self.source_name).map(str::to_owned);
         config.date_time_parent_field = self.date_time_parent_field.trim().to_owned();
         config.date_time_field = self.date_time_field.trim().to_owned();
