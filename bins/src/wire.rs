@@ -1,10 +1,12 @@
 //! From configuration to adapters: the only place that knows which there are.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use audit_core::{Checkpoint, Cursor, Error, ErrorKind, Result, Revision, Sink, Source, StreamId};
+use audit_core::{Checkpoint, Error, ErrorKind, Result, Sink, Source, StreamId};
+#[cfg(feature = "sink-kafka")]
+use audit_core::{Cursor, Revision};
 
 use crate::config::Section;
 
@@ -205,7 +207,7 @@ impl Checkpoint for Peek {
     feature = "sink-elastic",
     feature = "sink-kafka"
 ))]
-fn absolute<const N: usize>(files: [&mut Option<PathBuf>; N], dir: &Path) {
+fn absolute<const N: usize>(files: [&mut Option<std::path::PathBuf>; N], dir: &Path) {
     for file in files.into_iter().flatten() {
         *file = dir.join(&file);
     }

@@ -74,10 +74,15 @@ Examples:
 /// How much attention a record asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LevelName {
+    /// Of interest when something is looked into
     Debug,
+    /// Ordinary use
     Info,
+    /// Unusual, but handled
     Warning,
+    /// It went wrong
     Error,
+    /// It went wrong and needs somebody now
     Critical,
 }
 

@@ -242,14 +242,15 @@ impl Select {
         config.compartments.clone_from(&self.compartment);
         config.all_compartments = self.all_compartments;
         config.events.clone_from(&self.event);
-        match self.eventfilter.as_deref().map(str::trim) {
-            Some(ocid) if ocid.starts_with("ocid1.") => {
-                if !self.all_compartments && !self.compartment.iter().any(|c| c == ocid) {
-                    config.compartments.push(ocid.to_owned());
-                }
+        let filter = self.eventfilter.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        if let Some(filter) = filter {
+            let is_compartment = filter.starts_with("ocid1.");
+            let there = self.all_compartments || self.compartment.iter().any(|c| c == filter);
+            if !is_compartment {
+                config.events.push(filter.to_owned());
+            } else if !there {
+                config.compartments.push(filter.to_owned());
             }
-            Some(pattern) if !pattern.is_empty() => config.events.push(pattern.to_owned()),
-            _ => {}
         }
         config.preset = self.preset.map(|Group::Iam| Preset::Iam);
         config.regions.clone_from(&self.region);
