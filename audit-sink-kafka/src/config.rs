@@ -27,7 +27,8 @@ pub struct KafkaConfig {
     /// What is written for an event. Default: the record as received.
     #[serde(default)]
     pub format: Format,
-    /// What becomes the record's timestamp. Default: the time of the event.
+    /// What becomes the record's timestamp. Default: the time of sending, from which a topic's
+    /// retention counts.
     #[serde(default)]
     pub timestamp: Timestamp,
     /// How batches of records are compressed. Default: not at all.
@@ -113,10 +114,11 @@ pub enum Key {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Timestamp {
-    /// When the event happened, in milliseconds. A topic's retention counts from then.
-    #[default]
+    /// When the event happened, in milliseconds. A topic's retention counts from then: what is older
+    /// than `retention.ms` when it is shipped is deleted by the broker within minutes.
     Event,
-    /// When the record was sent.
+    /// When the record was sent. The time of the event is in the header `time`.
+    #[default]
     Sent,
 }
 
@@ -354,7 +356,7 @@ mod tests {
             topic = "t"
             key = "entity"
             format = "canonical"
-            timestamp = "sent"
+            timestamp = "event"
             compression = "zstd"
             delivery_timeout = "1m 30s"
             max_in_flight = 1

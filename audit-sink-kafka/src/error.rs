@@ -127,7 +127,7 @@ fn hint(code: Code) -> Option<&'static str> {
         }
         Code::InvalidTimestamp => {
             "its time is outside what the topic accepts (`message.timestamp.before.max.ms`, \
-             `message.timestamp.after.max.ms`); `timestamp = \"sent\"` avoids that"
+             `message.timestamp.after.max.ms`); `timestamp = \"sent\"`, the default, avoids that"
         }
         Code::UnknownTopic | Code::UnknownTopicOrPartition => {
             "create the topic, or let it be created with `create_topic`"
