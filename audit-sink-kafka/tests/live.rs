@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use audit_core::{ErrorKind, Format, Raw, Secret, Sink, Target};
+use audit_core::{Clock, ErrorKind, Format, Raw, Secret, Sink, Target};
 use audit_sink_kafka::{
     Compression, CreateTopic, KafkaConfig, KafkaSink, Key, Mechanism, Timestamp, TransactionalSink,
 };
@@ -38,7 +38,8 @@ async fn a_record_has_key_headers_time_and_value_of_the_event() {
     sink.check().await.unwrap();
     // A broker deletes what is older than a week at any time.
     let mut events = events(0..5);
-    events.iter_mut().for_each(|event| event.time = chrono::Utc::now());
+    let now = Clock::system().now();
+    events.iter_mut().for_each(|event| event.time = now);
     put(&sink, &events).await;
     let mut stored = live.read(Isolation::Uncommitted);
     stored.sort_by_key(|s| s.key.clone());
