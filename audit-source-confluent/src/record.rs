@@ -1,0 +1,221 @@
+use std::sync::Arc;
+
+use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Raw, Result};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use crate::envelope::Envelope;
+use crate::part::Part;
+use crate::payload::Payload;
+
+/// One record as it comes: its bytes, where they were found, and when they were stored there.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) place: Place<'a>,
+    pub(crate) body: &'a [u8],
+    pub(crate) stored: Option<DateTime<Utc>>,
+}
+
+/// What identifies a record that does not identify itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) container: &'a str,
+    pub(crate) part: i32,
+    pub(crate) offset: i64,
+}
+
+impl Place<'_> {
+    fn id(self) -> EventId {
+        EventId::new(format!("{}/{}/{}", self.container, self.part, self.offset))
+    }
+}
+
+/// A record that was understood, or not.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most are good")]
+pub(crate) enum Record {
+    Good {
+        event: AuditEvent,
+        /// Whether it says itself which record it is: then a second one is a repeat.
+        known: bool,
+        /// Whether it says itself when it happened.
+        timed: bool,
+    },
+    Bad(DeadLetter),
+}
+
+impl Record {
+    pub(crate) fn read(found: &Found<'_>, source: &Arc<str>, max_bytes: usize) -> Self {
+        event(found, source, max_bytes).unwrap_or_else(|error| {
+            Self::Bad(DeadLetter::record(found.place.id(), found.body, &error))
+        })
+    }
+
+    /// Returns what [`Limit`](audit_core::Limit) counts, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Good { event, .. } => event.size(),
+            Self::Bad(letter) => size_of::<DeadLetter>() + letter.body().len(),
+        }
+    }
+}
+
+fn event(found: &Found<'_>, source: &Arc<str>, max_bytes: usize) -> Result<Record> {
+    if found.body.len() > max_bytes {
+        return Err(invalid("larger than allowed")
+            .with("bytes", found.body.len())
+            .with_hint("raise `max_record_bytes`"));
+    }
+    let text = str::from_utf8(found.body).map_err(|e| invalid("not UTF-8").because(e))?;
+    let (raw, envelope) = Raw::read(text, |parser| {
+        Part::<Payload<'_>, false>::deserialize(parser).map(|Part(payload)| payload.into())
+    })?;
+    let envelope: Envelope = envelope;
+    let time = envelope.time.or(found.stored).ok_or_else(|| invalid("it has no usable time"))?;
+    let (known, timed) = (envelope.id.is_some(), envelope.time.is_some());
+    let id = envelope.id.clone().map_or_else(|| found.place.id(), EventId::new);
+    let mut event = AuditEvent::new(id, Arc::clone(source), time, raw);
+    envelope.fill(&mut event);
+    Ok(Record::Good { event, known, timed })
+}
+
+fn invalid(message: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use audit_core::{ActionKind, Outcome};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLACE: Place<'_> = Place { container: "audit", part: 3, offset: 41 };
+
+    fn read(text: impl AsRef<[u8]>) -> Record {
+        let body = text.as_ref();
+        let stored = DateTime::from_timestamp_millis(1_770_000_000_000);
+        Record::read(&Found { place: PLACE, body, stored }, &"confluent".into(), 300_000)
+    }
+
+    fn good(text: &str) -> AuditEvent {
+        match read(text) {
+            Record::Good { event, .. } => event,
+            Record::Bad(letter) => panic!("{letter:?}"),
+        }
+    }
+
+    fn envelope(text: &str) -> String {
+        let event = good(text);
+        assert_eq!(event.raw.get(), text, "byte for byte");
+        let mut value = serde_json::to_value(&event).unwrap();
+        value.as_object_mut().unwrap().remove("raw");
+        serde_json::to_string_pretty(&value).unwrap()
+    }
+
+    const FIRST: &str = r#"{"id":"7a1bd9a9-7923-4550-8603-dc48fbc5772f","source":"crn:///kafka=k1","specversion":"0.3",
+        "type":"io.confluent.kafka.server/authorization","time":"2020-03-31T10:00:03.532Z",
+        "data":{"serviceName":"crn:///kafka=k1","methodName":"kafka.FetchConsumer","resourceName":"crn:///kafka=k1/topic=orders",
+        "authenticationInfo":{"principal":"User:sa-123"},"authorizationInfo":{"granted":false,"operation":"Read",
+        "resourceType":"Topic","resourceName":"orders","patternType":"LITERAL"},
+        "request":{"correlation_id":"456","client_id":"c"},"requestMetadata":{"client_address":"/192.0.2.4"}}}"#;
+
+    const SECOND: &str = r#"{"id":"e1","source":"crn://confluent.cloud/","specversion":"1.0","type":"io.confluent.cloud/request",
+        "time":"2024-05-06T07:08:09.123456789+02:00","data":{"serviceName":"crn://confluent.cloud/","methodName":"CreateAPIKey",
+        "cloudResources":[{"scope":{"resources":[{"type":"ORGANIZATION","resourceId":"o-1"},{"type":"ENVIRONMENT","resourceId":"env-1"}]},
+        "resource":{"type":"API_KEY","resourceId":"KEY1"}}],
+        "authenticationInfo":{"principal":{"confluentUser":{"resourceId":"u-1"},"email":"ann@example.com"},"result":"SUCCESS"},
+        "request":{"accessType":"MODIFICATION","data":{"secret":"x"}},
+        "requestMetadata":{"requestId":["r-1","r-2"],"clientAddress":[{"ip":"2001:db8::1","port":7}]},
+        "result":{"status":"FAILURE","message":"quota exceeded"}}}"#;
+
+    const SNAKES: &str = r#"{"id":"4a1bd9a9-7923-4550-8603-dc48fbc5772f","source":"s","specversion":"1.0",
+        "type":"io.confluent.flink.server/authentication","time":"2024-05-06T07:08:09Z","data":{"service_name":"flink",
+        "method_name":"flink.Authenticate","cloud_resources":{"resource":{"type":"FLINK_REGION","resource_id":"f-1"}},
+        "authentication_info":{"principal":{"identity_pool":{"resource_id":"pool-1"}},"result":"SUCCESS"},
+        "request_metadata":{"request_id":"r","client_address":[{"ip":"192.0.2.9"}]}}}"#;
+
+    #[test]
+    fn m01_the_first_generation() {
+        insta::assert_snapshot!(envelope(FIRST));
+    }
+
+    #[test]
+    fn m01_the_second_generation() {
+        insta::assert_snapshot!(envelope(SECOND));
+    }
+
+    #[test]
+    fn m01_the_spelling_of_flink() {
+        insta::assert_snapshot!(envelope(SNAKES));
+    }
+
+    #[test]
+    fn m03_what_is_missing_or_of_another_type_costs_nothing_else() {
+        let event = good(
+            r#"{"id":"e","source":"s","time":7,"data":{"methodName":"m","result":[[[1]]],
+            "authenticationInfo":7,"authorizationInfo":[{"granted":true}],"clientAddress":"no","method_name":null}}"#,
+        );
+        assert_eq!((event.id.as_str(), event.outcome), ("s#e", Outcome::Success));
+        assert_eq!(event.time.timestamp_millis(), 1_770_000_000_000, "when Kafka stored it");
+        assert_eq!((event.actor, event.origin.ip), (None, None));
+        let event = good(r#"{"time":"+999999999-12-31T23:59:59.999999999-18:00"}"#);
+        assert_eq!((event.id.as_str(), event.action.kind), ("audit/3/41", ActionKind::Other));
+        assert_eq!(good("[1,2]").id.as_str(), "audit/3/41", "any JSON is a record");
+        let long = "x".repeat(1000);
+        assert_eq!(good(&format!(r#"{{"id":"{long}"}}"#)).id.as_str(), "audit/3/41");
+    }
+
+    #[test]
+    fn m03_an_unknown_verdict_is_no_success() {
+        let ends = |status: &str| {
+            good(&format!(r#"{{"data":{{"result":{{"status":"{status}"}}}}}}"#)).outcome
+        };
+        assert_eq!(ends("SUCCESS"), Outcome::Success);
+        assert_eq!(ends("UNAUTHENTICATED"), Outcome::Failure);
+        assert_eq!(ends("PERMISSION_DENIED"), Outcome::Denied);
+        assert_eq!(ends("SOMETHING_NEW"), Outcome::Failure);
+        assert_eq!(good("{}").outcome, Outcome::Unknown);
+    }
+
+    #[test]
+    fn n05_what_cannot_be_an_event_is_kept_with_its_bytes() {
+        let large = format!("\"{}\"", "x".repeat(300_000));
+        for body in [&b"{"[..], b"", b"Headers: []", b"\xff\xfe", b"{\"a\":NaN}", large.as_bytes()]
+        {
+            let Record::Bad(letter) = read(body) else { panic!("{body:?}") };
+            assert_eq!((letter.body(), letter.id().as_str()), (body, "audit/3/41"));
+            assert!(!letter.reason.contains("Headers"), "{}", letter.reason);
+        }
+    }
+
+    #[test]
+    fn n05_deep_nesting_duplicate_keys_and_lone_surrogates_are_bounded() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        for field in ["data", "x", "id"] {
+            good(&format!(r#"{{"{field}":{deep}}}"#));
+        }
+        good(&format!(r#"{{"data":{{"cloudResources":{deep}}}}}"#));
+        good(r#"{"id":"\ud800"}"#);
+        let event = good(r#"{"id":"1","id":"2","data":{"methodName":"a","method_name":"b"}}"#);
+        assert_eq!((event.id.as_str(), event.action.name.as_deref()), ("2", Some("b")));
+        let event =
+            good(r#"{"i\u0064":"e","data":{"x":{"methodName":"no"},"methodNam\u0065":"m\u0061"}}"#);
+        assert_eq!((event.id.as_str(), event.action.name.as_deref()), ("e", Some("ma")));
+    }
+
+    proptest! {
+        #[test]
+        fn m06_no_bytes_make_it_panic_and_none_are_lost(
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "[{}\\[\\]\",:ida0 ]{0,60}".prop_map(String::into_bytes),
+            ],
+        ) {
+            match read(&body) {
+                Record::Good { event, .. } => prop_assert_eq!(event.raw.get().as_bytes(), body),
+                Record::Bad(letter) => prop_assert_eq!(letter.body(), body),
+            }
+        }
+    }
+}
