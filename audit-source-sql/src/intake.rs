@@ -91,6 +91,20 @@ impl Intake {
         self.last = None;
     }
 
+    /// Returns an empty one of the same kind.
+    pub(crate) fn anew(&self) -> Self {
+        let (shape, seen) = (Arc::clone(&self.shape), Arc::clone(&self.seen));
+        Self::new(shape, self.limit, self.now, seen, self.handed.prints.len())
+    }
+
+    /// Returns whether `other` would have taken what `taken`, one of this kind, has.
+    pub(crate) fn would_take(&self, other: &Self, taken: &Self) -> bool {
+        Arc::ptr_eq(&self.seen, &other.seen)
+            && Arc::ptr_eq(&self.shape, &other.shape)
+            && self.limit.max_bytes == other.limit.max_bytes
+            && taken.taken().0 <= other.limit.max_events
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.handed.prints.is_empty()
     }

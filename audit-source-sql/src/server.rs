@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 
 use crate::client::{Client, Edge, Facts, Handed, Rows, Scan};
 use crate::config::SqlConfig;
@@ -30,7 +31,7 @@ const MAX_ROWS: i128 = 10_000_000;
 
 /// An open connection, and the table found on it. Dropping it ends what was begun.
 #[async_trait]
-pub(crate) trait Link: Sized + Send {
+pub(crate) trait Link: Sized + Send + 'static {
     /// How many keys one statement takes.
     const KEYS: usize;
 
@@ -93,21 +94,67 @@ pub(crate) enum Offered {
     All(usize),
 }
 
-/// Speaks to a database server. The connection is at hand between two calls only: whoever drops a
+/// Speaks to a database server. A connection is at hand between two calls only: whoever drops a
 /// call, or sees it fail, closes it, and the server undoes what was not committed.
+///
+/// One connection marks, and another reads ahead meanwhile.
 #[derive(Debug)]
 pub(crate) struct ServerClient<L> {
     config: Arc<SqlConfig>,
     /// Host, port and database.
-    place: String,
+    place: Arc<str>,
     link: Option<L>,
+    reader: Option<L>,
+    ahead: Option<Ahead<L>>,
     /// About how many bytes a row has.
     row_bytes: usize,
 }
 
+/// The rows behind those last handed out, which are being read already. Dropping it ends that.
+#[derive(Debug)]
+struct Ahead<L> {
+    rows: Rows,
+    after: Option<Key>,
+    /// As it was before.
+    intake: Intake,
+    reading: JoinSet<Result<(L, Scan)>>,
+}
+
+impl<L: Link> Ahead<L> {
+    /// Starts to read so much again behind the rows of a scan.
+    fn start(mut link: L, rows: Rows, scan: &Scan, place: &Arc<str>, row_bytes: usize) -> Self {
+        let after = scan.intake.last.clone();
+        let mut reading = JoinSet::new();
+        let (from, intake, place) = (after.clone(), scan.intake.anew(), Arc::clone(place));
+        reading.spawn(async move {
+            let call = scan_from(&mut link, rows, from, intake, row_bytes);
+            let scan = within(CALL, &place, "read the table", call).await?;
+            Ok((link, scan))
+        });
+        Self { rows, after, intake: scan.intake.anew(), reading }
+    }
+
+    /// Returns the connection, and the rows if they are those that are asked for.
+    async fn end(
+        mut self,
+        rows: Rows,
+        after: &Option<Key>,
+        intake: &Intake,
+    ) -> Result<(L, Option<Scan>)> {
+        let read = self.reading.join_next().await;
+        let (link, scan) = read
+            .and_then(Result::ok)
+            .ok_or_else(|| Error::new(ErrorKind::Unexpected, "reading ahead ended early"))??;
+        let same = self.rows == rows && self.after == *after;
+        let is_asked_for = same && self.intake.would_take(intake, &scan.intake);
+        Ok((link, is_asked_for.then_some(scan)))
+    }
+}
+
 impl<L: Link> ServerClient<L> {
     pub(crate) fn new(config: Arc<SqlConfig>, place: String) -> Self {
-        Self { config, place, link: None, row_bytes: ROW_BYTES }
+        let place = place.into();
+        Self { config, place, link: None, reader: None, ahead: None, row_bytes: ROW_BYTES }
     }
 
     /// Learns from rows that were taken how large they are.
@@ -142,7 +189,7 @@ async fn within<T>(
 #[async_trait]
 impl<L: Link> Client for ServerClient<L> {
     async fn connect(&mut self) -> Result<Facts> {
-        self.link = None;
+        (self.link, self.reader, self.ahead) = (None, None, None);
         let link = self.link().await?;
         let facts = link.facts();
         self.link = Some(link);
@@ -150,11 +197,27 @@ impl<L: Link> Client for ServerClient<L> {
     }
 
     async fn scan(&mut self, rows: Rows, after: Option<Key>, intake: Intake) -> Result<Scan> {
-        let mut link = self.link().await?;
-        let call = scan(&mut link, rows, after, intake, self.row_bytes);
-        let scan = within(CALL, &self.place, "read the table", call).await?;
-        self.link = Some(link);
+        let (mut reader, ready) = match (self.ahead.take(), self.reader.take()) {
+            (Some(ahead), _) => ahead.end(rows, &after, &intake).await?,
+            (None, Some(reader)) => (reader, None),
+            // The first batch of a pass needs no second connection.
+            (None, None) => (self.link().await?, None),
+        };
+        let scan = match ready {
+            Some(scan) => scan,
+            None => {
+                let call = scan_from(&mut reader, rows, after, intake, self.row_bytes);
+                within(CALL, &self.place, "read the table", call).await?
+            }
+        };
         self.learn(&scan.intake);
+        // What is looked for in another way moves on in its own way.
+        if scan.ended || rows != Rows::Unsent {
+            self.reader = Some(reader);
+        } else {
+            let ahead = Ahead::start(reader, rows, &scan, &self.place, self.row_bytes);
+            self.ahead = Some(ahead);
+        }
         Ok(scan)
     }
 
@@ -221,7 +284,7 @@ impl<L: Link> Client for ServerClient<L> {
 
 /// Reads in pieces that are about as large as there is room: what is asked for and not taken costs
 /// the server and the network all the same.
-async fn scan<L: Link>(
+async fn scan_from<L: Link>(
     link: &mut L,
     wanted: Rows,
     mut after: Option<Key>,
