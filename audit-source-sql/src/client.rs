@@ -112,10 +112,20 @@ pub(crate) struct Handed {
     pub(crate) position: Position,
     /// The print of each row's content, in the order of the keys.
     pub(crate) prints: Vec<u64>,
+    /// The version of each row that was read, where the database tells.
+    pub(crate) versions: Vec<RowVersion>,
     /// The version of the data that they were read from, or an earlier one.
     pub(crate) version: Option<i64>,
     /// The number of the claim that keeps these rows from others.
     pub(crate) claim: Option<u64>,
+}
+
+/// Where a version of a row is, and the transaction that wrote it: as long as both are the same,
+/// nothing in the row has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowVersion {
+    pub(crate) place: [u8; 6],
+    pub(crate) transaction: [u8; 4],
 }
 
 impl Handed {

@@ -15,7 +15,7 @@ use audit_core::{Error, ErrorKind, Result};
 use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 
-use crate::client::{Client, Edge, Facts, Handed, Rows, Scan};
+use crate::client::{Client, Edge, Facts, Handed, RowVersion, Rows, Scan};
 use crate::config::SqlConfig;
 use crate::intake::Intake;
 use crate::keys::{Key, Keys, Span};
@@ -61,6 +61,12 @@ pub(crate) trait Link: Sized + Send + 'static {
     /// Looks these rows up, and keeps others from changing them until the transaction ends if
     /// `lock` says so. With claims, rows that others keep are then left out.
     async fn prints(&mut self, keys: &[Key], lock: bool) -> Result<Vec<(Key, u64)>>;
+
+    /// Sets the flag of these rows unless they have changed since they were read, and returns
+    /// whether that was all of them; if not, some may be set. Fast, where the database can do it.
+    async fn set_as_read(&mut self, _keys: &[Key], _versions: &[RowVersion]) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Sets the flag of these rows.
     async fn set(&mut self, keys: &[Key]) -> Result<()>;
@@ -339,8 +345,16 @@ async fn mark<L: Link>(link: &mut L, batches: Vec<Arc<Handed>>) -> Result<usize>
     let mut changed = 0;
     link.begin().await?;
     for batch in batches {
-        let mut handed: HashMap<Key, u64> = batch.rows().collect();
+        let mut handed: Option<HashMap<Key, u64>> = None;
+        let mut versions = batch.versions.as_slice();
         for keys in Pieces::new(batch.position.rows.iter(), L::KEYS) {
+            if let Some((these, rest)) = versions.split_at_checked(keys.len()) {
+                versions = rest;
+                if link.set_as_read(&keys, these).await? {
+                    continue;
+                }
+            }
+            let handed = handed.get_or_insert_with(|| batch.rows().collect());
             let mut same = Vec::with_capacity(keys.len());
             for (key, print) in link.prints(&keys, true).await? {
                 match handed.remove(&key) {

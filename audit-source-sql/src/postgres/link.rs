@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::TryStreamExt;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
 use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgConnection, PgHasArrayType, PgRow, PgTypeInfo, Postgres,
 };
@@ -13,7 +14,7 @@ use sqlx::{
 };
 
 use super::table::{Clear, Table};
-use crate::client::{Edge, Facts, Rows};
+use crate::client::{Edge, Facts, RowVersion, Rows};
 use crate::config::SqlConfig;
 use crate::error::no_time;
 use crate::intake::Intake;
@@ -81,7 +82,12 @@ impl Link for PgLink {
         let mut shown = 0;
         while let Some(row) = found.try_next().await.map_err(fault)? {
             shown += 1;
-            if !table.widths.offer(intake, |at| value(&row, at))? {
+            let before = intake.taken().0;
+            let goes_on = table.widths.offer(intake, |at| value(&row, at))?;
+            if table.set_as_read.is_some() && intake.taken().0 > before {
+                intake.handed.versions.push(version(&row)?);
+            }
+            if !goes_on {
                 // The few rows left over are read past by the next statement.
                 return Ok(Offered::Full);
             }
@@ -111,6 +117,21 @@ impl Link for PgLink {
             }
         }
         Ok(prints)
+    }
+
+    async fn set_as_read(&mut self, keys: &[Key], versions: &[RowVersion]) -> Result<bool> {
+        let Self { conn, table } = self;
+        let Some(sql) = &table.set_as_read else { return Ok(false) };
+        let places: Vec<_> =
+            versions.iter().map(|version| Fixed::<6, TID>(version.place)).collect();
+        let transactions: Vec<_> =
+            versions.iter().map(|version| Fixed::<4, XID>(version.transaction)).collect();
+        let done = bind(query(AssertSqlSafe(sql.clone())), table, keys)
+            .bind(places)
+            .bind(transactions)
+            .execute(conn)
+            .await;
+        done.map(|done| done.rows_affected() == keys.len() as u64).map_err(fault)
     }
 
     async fn set(&mut self, keys: &[Key]) -> Result<()> {
@@ -222,6 +243,45 @@ impl Encode<'_, Postgres> for Text<'_> {
         buffer.extend_from_slice(self.0);
         Ok(IsNull::No)
     }
+}
+
+/// The types of a row's place and of a transaction, whose arrays' numbers follow in the catalogue.
+const TID: u32 = 27;
+const XID: u32 = 28;
+
+/// A value of a type that is not interpreted here.
+struct Fixed<const N: usize, const TYPE: u32>([u8; N]);
+
+impl<const N: usize, const TYPE: u32> Type<Postgres> for Fixed<N, TYPE> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(TYPE))
+    }
+}
+
+impl<const N: usize, const TYPE: u32> PgHasArrayType for Fixed<N, TYPE> {
+    fn array_type_info() -> PgTypeInfo {
+        // 1010 is `tid[]`, and 1011 is `xid[]`.
+        PgTypeInfo::with_oid(Oid(TYPE + 983))
+    }
+}
+
+impl<const N: usize, const TYPE: u32> Encode<'_, Postgres> for Fixed<N, TYPE> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+}
+
+/// Reads the last two columns: the place of the row's version, and the transaction that wrote it.
+fn version(row: &PgRow) -> Result<RowVersion> {
+    let at = row.len().saturating_sub(2);
+    Ok(RowVersion { place: fixed(row, at)?, transaction: fixed(row, at + 1)? })
+}
+
+fn fixed<const N: usize>(row: &PgRow, at: usize) -> Result<[u8; N]> {
+    let value = row.try_get_raw(at).map_err(fault)?;
+    let bytes = value.as_bytes().map_err(|e| fault(sqlx::Error::Decode(e)))?;
+    bytes.try_into().map_err(|e| fault(sqlx::Error::Decode(Box::new(e))))
 }
 
 /// Reads a number or text, told apart by the type of the answer.

@@ -23,6 +23,8 @@ pub(super) struct Table {
     pub(super) prints_locked: String,
     /// What keeps the rows of a statement from others.
     pub(super) lock: &'static str,
+    /// Marks rows whose versions are those that were read; nothing where rows have none.
+    pub(super) set_as_read: Option<String>,
     pub(super) set: String,
     pub(super) clear: Option<Clear>,
     pub(super) born: Option<Born>,
@@ -45,7 +47,8 @@ pub(super) struct Clear {
 
 impl Table {
     pub(super) async fn find(conn: &mut PgConnection, config: &SqlConfig) -> Result<Self> {
-        let Place { oid, schema, table } = find_table(conn, "table", config.table()).await?;
+        let Place { oid, schema, table, has_versions } =
+            find_table(conn, "table", config.table()).await?;
         let columns = columns(conn, oid, false).await?;
         let roles = Roles::find(&columns, config)?;
         let written = match config.layout {
@@ -68,11 +71,13 @@ impl Table {
             true => String::new(),
             false => format!(", {}", shown(roles.id)),
         };
+        let has_versions = has_versions && roles.key.is_some();
+        let version = if has_versions { ", t.ctid, t.xmin" } else { "" };
         let (content, all) = (written.content(), written.columns());
         let Written { unsent, mark, made, .. } = &written;
         let scan = |more: &str, limit: u8| {
             format!(
-                "SELECT {key_shown}, {all}{id} FROM {table} AS t WHERE {unsent}{more} \
+                "SELECT {key_shown}, {all}{id}{version} FROM {table} AS t WHERE {unsent}{more} \
                  ORDER BY {key} LIMIT ${limit}"
             )
         };
@@ -141,6 +146,15 @@ impl Table {
             prints_locked: format!("{}{lock}", prints(&only)),
             prints: prints(""),
             lock,
+            set_as_read: has_versions.then(|| {
+                format!(
+                    "UPDATE {table} AS t SET {mark} \
+                     FROM unnest({}, $2, $3) AS read(key, place, transaction) \
+                     WHERE {key} = read.key AND t.ctid = read.place \
+                     AND t.xmin = read.transaction AND {unsent}",
+                    many(1)
+                )
+            }),
             set: format!(
                 "UPDATE {table} AS t SET {mark} WHERE {unsent} AND {key} = ANY({})",
                 many(1)
@@ -300,6 +314,8 @@ struct Place {
     schema: String,
     /// The name as it is written in a statement.
     table: String,
+    /// Its rows are this server's own.
+    has_versions: bool,
 }
 
 async fn find_table(conn: &mut PgConnection, option: &'static str, wanted: &str) -> Result<Place> {
@@ -320,9 +336,10 @@ async fn find_table(conn: &mut PgConnection, option: &'static str, wanted: &str)
             Some((_, kind, ..)) if kind == "v" || kind == "m" => {
                 return Err(a_view(option, wanted));
             }
-            Some((oid, _, schema, name)) => {
+            Some((oid, kind, schema, name)) => {
                 let table = format!("{}.{}", quote(&schema), quote(&name));
-                return Ok(Place { oid, schema, table });
+                let has_versions = kind != "f";
+                return Ok(Place { oid, schema, table, has_versions });
             }
             None => {}
         }
