@@ -23,10 +23,10 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// 200 ms doubling to 30 s, for at most 50 tries and 15 minutes.
+    /// 25 ms doubling to 30 s, for at most 50 tries and 15 minutes.
     fn default() -> Self {
         Self {
-            initial: Duration::from_millis(200),
+            initial: Duration::from_millis(25),
             max: Duration::from_secs(30),
             max_attempts: 50,
             max_elapsed: Duration::from_secs(15 * 60),

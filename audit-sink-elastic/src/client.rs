@@ -33,6 +33,8 @@ pub(crate) struct Client {
     nodes: Nodes,
     http: Mutex<Http>,
     tls: TlsFiles,
+    /// No host speaks TLS.
+    plain: bool,
     timeout: Duration,
     connections: usize,
     gzip: bool,
@@ -77,11 +79,13 @@ impl Client {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         let tls = settings.tls.clone();
         let stamp = tls.stamp();
-        let client = tls.client(settings.timeout, settings.concurrency)?;
+        let plain = settings.hosts.iter().all(|(host, _)| host.url().scheme() == "http");
+        let client = tls.client(settings.timeout, settings.concurrency, plain)?;
         Ok(Self {
             nodes: Nodes::new(&settings.hosts),
             http: Mutex::new(Http { client, stamp, looked: None }),
             tls,
+            plain,
             timeout: settings.timeout,
             connections: settings.concurrency,
             gzip: settings.gzip,
@@ -128,7 +132,7 @@ impl Client {
             http.looked = Some(now);
             let stamp = self.tls.stamp();
             if stamp != http.stamp {
-                match self.tls.client(self.timeout, self.connections) {
+                match self.tls.client(self.timeout, self.connections, self.plain) {
                     Ok(client) => {
                         info!("the certificates have changed and were read anew");
                         (http.client, http.stamp) = (client, stamp);

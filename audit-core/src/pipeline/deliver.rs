@@ -128,7 +128,12 @@ impl Outlet {
                     continue;
                 }
             };
+            let before = events.len();
             let Judged { retry, rejected, delay_for } = judge(&mut events, written, counts)?;
+            if retry.len() < before {
+                // The other side takes what it can: the rest may come soon.
+                backoff = self.retry.start();
+            }
             let mut give_up = rejected;
             match delay_for {
                 // Only these events fail while their neighbours pass: when their time is over they

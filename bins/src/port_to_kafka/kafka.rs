@@ -42,6 +42,10 @@ pub struct Kafka {
     /// What is a message's key, and so decides its partition
     #[arg(long, global = true, env, value_enum, value_name = "WHAT", default_value = "identifier")]
     kafka_key: KeyOf,
+    /// What is a message's timestamp: when it happened, or when it was sent. A topic's retention
+    /// counts from then
+    #[arg(long, global = true, env, value_enum, value_name = "WHEN", default_value = "event")]
+    kafka_timestamp: When,
     /// What a message holds: the record as received, the envelope of this program, or ECS
     #[arg(long, global = true, env = "AUDIT_FORMAT", value_name = "FORMAT", default_value = "raw",
         value_parser = ship::parse_format)]
@@ -85,6 +89,12 @@ enum KeyOf {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum When {
+    Event,
+    Sent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Codec {
     None,
     Gzip,
@@ -109,6 +119,10 @@ impl Kafka {
             KeyOf::Entity => Key::Target,
             KeyOf::Actor => Key::Actor,
             KeyOf::None => Key::None,
+        };
+        config.timestamp = match self.kafka_timestamp {
+            When::Event => Timestamp::Event,
+            When::Sent => Timestamp::Sent,
         };
         config.format = self.format;
         config.compression = match self.kafka_compression {
