@@ -68,6 +68,12 @@ impl RetryPolicy {
         self
     }
 
+    /// As [`start`](Self::start), when the other side has just taken a part: the rest is small, and
+    /// there is room again soon.
+    pub(crate) fn start_soon(self) -> Backoff {
+        Self { initial: self.initial / 10, ..self }.start()
+    }
+
     pub(crate) fn start(self) -> Backoff {
         let delays = ExponentialBuilder::new()
             .with_min_delay(self.initial)

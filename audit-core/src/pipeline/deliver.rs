@@ -132,7 +132,7 @@ impl Outlet {
             let Judged { retry, rejected, delay_for } = judge(&mut events, written, counts)?;
             if retry.len() < before {
                 // The other side takes what it can: the rest may come soon.
-                backoff = self.retry.start();
+                backoff = self.retry.start_soon();
             }
             let mut give_up = rejected;
             match delay_for {

@@ -71,7 +71,9 @@ impl Table {
             true => String::new(),
             false => format!(", {}", shown(roles.id)),
         };
-        let has_versions = has_versions && roles.key.is_some();
+        // Rows that other senders keep are passed over, which an UPDATE cannot do.
+        let has_versions =
+            has_versions && roles.key.is_some() && config.mode == Mode::Flag && !config.claim;
         let version = if has_versions { ", t.ctid, t.xmin" } else { "" };
         let (content, all) = (written.content(), written.columns());
         let Written { unsent, mark, made, .. } = &written;

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use audit_core::{Error, ErrorKind, Format, Result};
 use audit_sink_kafka::{
-    Compression, CreateTopic, KafkaConfig, Key, Mechanism, SaslConfig, TlsConfig, TransactionConfig,
+    Compression, CreateTopic, KafkaConfig, Key, Mechanism, SaslConfig, Timestamp, TlsConfig,
+    TransactionConfig,
 };
 use clap::{Args, ValueEnum};
 
