@@ -4,6 +4,8 @@ mod client;
 mod config;
 mod envelope;
 mod error;
+mod files;
+mod lines;
 mod part;
 mod payload;
 mod position;
@@ -15,5 +17,6 @@ mod settings;
 mod source;
 
 pub use config::{ConfluentConfig, Mechanism, Property, SaslConfig, TlsConfig};
+pub use files::{FilesConfig, FilesSource};
 pub use report::{Backlog, Counts, Gap, Report};
 pub use source::ConfluentSource;

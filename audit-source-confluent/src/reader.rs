@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{Client, Kept, Next};
 use crate::position::Position;
-use crate::record::{Found, Place, Record};
+use crate::record::{Found, Record};
 use crate::repeats::Repeats;
 use crate::report::{Gap, Lag, Report};
 use crate::settings::Settings;
@@ -356,9 +356,11 @@ fn stored(message: &BorrowedMessage<'_>) -> Option<DateTime<chrono::Utc>> {
 }
 
 fn record(settings: &Settings, source: &Arc<str>, message: &BorrowedMessage<'_>) -> Record {
-    let place =
-        Place { container: message.topic(), part: message.partition(), offset: message.offset() };
-    let body = message.payload().unwrap_or_default();
-    let found = Found { place, body, stored: stored(message) };
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    let found = Found {
+        place: format_args!("{topic}/{partition}/{offset}"),
+        body: message.payload().unwrap_or_default(),
+        stored: stored(message),
+    };
     Record::read(&found, source, settings.config.max_record_bytes as usize)
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Raw, Result};
@@ -11,23 +12,10 @@ use crate::payload::Payload;
 /// One record as it comes: its bytes, where they were found, and when they were stored there.
 #[derive(Debug)]
 pub(crate) struct Found<'a> {
-    pub(crate) place: Place<'a>,
+    /// What identifies the record if it does not identify itself.
+    pub(crate) place: fmt::Arguments<'a>,
     pub(crate) body: &'a [u8],
     pub(crate) stored: Option<DateTime<Utc>>,
-}
-
-/// What identifies a record that does not identify itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    pub(crate) container: &'a str,
-    pub(crate) part: i32,
-    pub(crate) offset: i64,
-}
-
-impl Place<'_> {
-    fn id(self) -> EventId {
-        EventId::new(format!("{}/{}/{}", self.container, self.part, self.offset))
-    }
 }
 
 /// A record that was understood, or not.
@@ -46,9 +34,8 @@ pub(crate) enum Record {
 
 impl Record {
     pub(crate) fn read(found: &Found<'_>, source: &Arc<str>, max_bytes: usize) -> Self {
-        event(found, source, max_bytes).unwrap_or_else(|error| {
-            Self::Bad(DeadLetter::record(found.place.id(), found.body, &error))
-        })
+        event(found, source, max_bytes)
+            .unwrap_or_else(|error| Self::Bad(DeadLetter::record(id(found), found.body, &error)))
     }
 
     /// Returns what [`Limit`](audit_core::Limit) counts, in bytes.
@@ -73,10 +60,14 @@ fn event(found: &Found<'_>, source: &Arc<str>, max_bytes: usize) -> Result<Recor
     let envelope: Envelope = envelope;
     let time = envelope.time.or(found.stored).ok_or_else(|| invalid("it has no usable time"))?;
     let (known, timed) = (envelope.id.is_some(), envelope.time.is_some());
-    let id = envelope.id.clone().map_or_else(|| found.place.id(), EventId::new);
+    let id = envelope.id.clone().map_or_else(|| id(found), EventId::new);
     let mut event = AuditEvent::new(id, Arc::clone(source), time, raw);
     envelope.fill(&mut event);
     Ok(Record::Good { event, known, timed })
+}
+
+fn id(found: &Found<'_>) -> EventId {
+    EventId::new(found.place.to_string())
 }
 
 fn invalid(message: &'static str) -> Error {
@@ -90,12 +81,14 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place<'_> = Place { container: "audit", part: 3, offset: 41 };
-
     fn read(text: impl AsRef<[u8]>) -> Record {
         let body = text.as_ref();
         let stored = DateTime::from_timestamp_millis(1_770_000_000_000);
-        Record::read(&Found { place: PLACE, body, stored }, &"confluent".into(), 300_000)
+        Record::read(
+            &Found { place: format_args!("audit/3/41"), body, stored },
+            &"confluent".into(),
+            300_000,
+        )
     }
 
     fn good(text: &str) -> AuditEvent {
