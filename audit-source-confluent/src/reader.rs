@@ -31,7 +31,10 @@ pub(crate) struct Reader {
     /// Whether fetching has begun. It waits for the first read.
     fetching: bool,
     /// The end of each partition when the position was taken; where the first rest is due.
+    goals: BTreeMap<i32, i64>,
+    /// The end of each partition when it was last asked for.
     ends: BTreeMap<i32, i64>,
+    asked: Instant,
     /// Partitions of which all was read that was there.
     drained: BTreeSet<i32>,
     rested: bool,
@@ -61,7 +64,9 @@ impl Reader {
             report,
             retention,
             fetching: false,
+            goals: BTreeMap::new(),
             ends: BTreeMap::new(),
+            asked: Instant::now(),
             drained: BTreeSet::new(),
             rested: false,
             held: None,
@@ -94,6 +99,7 @@ impl Reader {
         (self.fetching, self.rested, self.held, self.waiting_since) = (false, false, None, None);
         self.repeats.clear();
         self.drained.clear();
+        self.goals.clear();
         self.ends.clear();
         self.lag = Lag::default();
         let partitions = self.client.partitions()?;
@@ -112,7 +118,7 @@ impl Reader {
             let next = known.as_ref().map(|known| known.get(&partition).copied().unwrap_or(0));
             self.place(partition, next)?;
         }
-        self.looked = Instant::now();
+        (self.looked, self.asked) = (Instant::now(), Instant::now());
         Ok(())
     }
 
@@ -124,8 +130,9 @@ impl Reader {
             Some(next) => next,
             None => kept.low,
         };
+        self.ends.insert(partition, kept.high);
         if next < kept.high {
-            self.ends.insert(partition, kept.high);
+            self.goals.insert(partition, kept.high);
         } else {
             self.drained.insert(partition);
         }
@@ -189,7 +196,7 @@ impl Reader {
         while batch.records < limit.max_events && batch.bytes < limit.max_bytes {
             if asked.strong_count() == 0 {
                 // What was read is lost with this answer; `open` comes next.
-                break;
+                return Ok(Read::Idle(Duration::ZERO));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // What is there already is taken along, and nothing more is waited for.
@@ -291,7 +298,7 @@ impl Reader {
             self.drained.contains(partition)
                 || self.position.next.get(partition).is_some_and(|next| next >= end)
         };
-        self.ends.iter().all(reached)
+        self.goals.iter().all(reached)
     }
 
     fn take(&mut self, batch: &mut Gathered, partition: i32, offset: i64, record: Record) {
@@ -315,6 +322,14 @@ impl Reader {
 
     /// Tells how far reading is behind.
     fn tell(&mut self) {
+        if self.asked.elapsed() >= self.settings.config.refresh_interval {
+            self.asked = Instant::now();
+            for partition in self.position.next.keys() {
+                // Only figures depend on it: what is wrong shows in reading.
+                let Ok(kept) = self.client.kept(*partition) else { break };
+                self.ends.insert(*partition, kept.high);
+            }
+        }
         let next = &self.position.next;
         let backlog = self.lag.backlog(next, &self.ends, self.retention, self.clock.now());
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) && backlog.unread > 0 {

@@ -157,6 +157,28 @@ async fn l06_the_time_to_loss_is_known_from_the_topics_own_retention() {
 }
 
 #[tokio::test]
+async fn l06_falling_behind_later_is_noticed_too() {
+    let Some(live) = Live::with_topic("falling behind", 1) else { return };
+    fill(&live, 1, 0..5);
+    let mut config = live.config();
+    config.refresh_interval = Duration::from_millis(1);
+    let mut source = ConfluentSource::new(config).unwrap();
+    source.open(None).await.unwrap();
+    drain(&mut source).await.unwrap();
+    assert_eq!(source.report().counts().backlog.time_to_loss, None, "nothing is unread");
+    fill(&live, 1, 5..25);
+    for _ in 0..50 {
+        drop(source.read(limit().events(1)).await.unwrap());
+        let backlog = source.report().counts().backlog;
+        if backlog.unread > 0 {
+            assert!(backlog.time_to_loss.is_some());
+            return;
+        }
+    }
+    panic!("twenty unread records were not noticed");
+}
+
+#[tokio::test]
 async fn sasl_ssl_works_and_a_wrong_secret_is_an_error_of_its_own_kind() {
     let Some(live) = Live::with_topic("sasl", 1) else { return };
     fill(&live, 1, 0..5);
