@@ -7,7 +7,7 @@ mod elastic;
 
 use audit_core::{Result, Source, StreamId};
 
-pub use self::cli::{Clear, Cli, Command};
+pub use self::cli::{Clear, Cli, Command, InstallTemplate};
 pub use self::database::Database;
 pub use self::elastic::Elastic;
 use crate::app::App;
@@ -28,6 +28,7 @@ pub async fn main(cli: &Cli, app: &App) -> Result<u8> {
         }
         None | Some(Command::Send) => ship::send(cli, app).await,
         Some(Command::Clear(args)) => clear::main(cli, args, app).await,
+        Some(Command::InstallTemplate(args)) => cli.elastic.install(&cli.database, args).await,
         Some(Command::Common(command)) => ship::command(cli, command, app).await,
     }
 }

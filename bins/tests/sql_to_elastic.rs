@@ -464,3 +464,51 @@ fn fault_04_an_entry_of_any_shape_is_sent_and_marked() {
     assert_eq!(document["audit_event"]["operation"], "1");
     assert_eq!(document["audit_event"]["message"], "{\"name\":[\"a\",\"b\"]}");
 }
+
+/// Fault 13: everything that was unsent was read at once.
+#[test]
+fn fault_13_memory_is_that_of_two_batches_however_much_is_unsent() {
+    const ROWS: u32 = 3000;
+    let site = Site::new(0);
+    let message = format!(r#"{{"audit_event":{{"pad":"{}"}}}}"#, "x".repeat(50_000));
+    {
+        let mut db = site.lab.db();
+        let transaction = db.transaction().unwrap();
+        for id in 1..=ROWS {
+            let sql =
+                "INSERT INTO audit_logs (id, message, created_at) VALUES (?1, ?2, '2026-01-05')";
+            transaction.execute(sql, (id, &message)).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+    let mut child = site.start(&["--follow"]);
+    wait_for(|| site.cluster.ids().len() == ROWS as usize);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u32 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    common::signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(peak < 100_000, "{peak} KiB for 150 MB that were unsent");
+}
+
+/// Fault 14: rows of the same time came in any order.
+#[test]
+fn fault_14_rows_of_the_same_time_are_in_the_order_of_their_ids() {
+    let site = Site::new(0);
+    for id in [7, 3, 5, 1] {
+        site.lab.add_value(id, Sql::Text(message(id)));
+    }
+    site.run(&[], &["--id-from", "row", "--elasticsearch-concurrency", "1"]).expect(0);
+    assert_eq!(site.cluster.ids(), ["1", "3", "5", "7"]);
+}
+
+#[test]
+fn an_index_template_can_be_installed() {
+    let site = Site::new(0);
+    site.run(&[], &["install-template", "--index", "audit-{yyyy.MM}"])
+        .expect(0)
+        .says("audit is installed");
+    let seen = site.cluster.lock().seen.clone();
+    let template = seen.iter().find(|r| r.method == "PUT").unwrap();
+    assert_eq!(template.path, "/_index_template/audit");
+}

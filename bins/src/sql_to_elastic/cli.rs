@@ -76,9 +76,31 @@ Examples:
 
 A row that is not marked as sent is never deleted, whatever its age and shape.")]
     Clear(Clear),
+    /// Install an index template for the index, so that no field's type keeps a document out
+    #[command(after_help = "\
+Examples:
+  sql-to-elastic install-template
+  sql-to-elastic install-template --data-stream --index audit-app
+
+Done once, before the first run. Fields are keywords, open-ended objects one flattened field.")]
+    InstallTemplate(InstallTemplate),
     /// What all such programs have.
     #[command(flatten)]
     Common(ship::Command),
+}
+
+/// `sql-to-elastic install-template`.
+#[derive(Args, Debug)]
+pub struct InstallTemplate {
+    /// The template's name [default: that of the index, up to the date]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Make it a data stream
+    #[arg(long)]
+    pub data_stream: bool,
+    /// Which template wins where several fit
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub priority: u32,
 }
 
 /// `sql-to-elastic clear`.

@@ -2,11 +2,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use audit_core::{Error, ErrorKind, Format, Result};
-use audit_sink_elastic::{ElasticConfig, Host, IdFrom};
+use audit_sink_elastic::{ElasticConfig, ElasticSink, Host, IdFrom, IndexTemplate};
 use clap::{Args, ValueEnum};
 
+use super::cli::InstallTemplate;
 use super::database::Database;
 use crate::ship::{self, given};
+use crate::{exit, terminal};
 
 /// The options about Elasticsearch and the documents.
 #[derive(Args, Debug)]
@@ -119,6 +121,18 @@ impl Elastic {
         };
         config.concurrency = self.elasticsearch_concurrency.into();
         Ok(config)
+    }
+
+    /// Installs an index template.
+    pub(super) async fn install(&self, database: &Database, args: &InstallTemplate) -> Result<u8> {
+        let sink = ElasticSink::new(self.config(database)?)?;
+        let index = self.index.trim();
+        let stem = index.split('{').next().unwrap_or(index).trim_end_matches(['-', '_', '.']);
+        let name = args.name.as_deref().unwrap_or(if stem.is_empty() { "audit" } else { stem });
+        let template = IndexTemplate::new(name).priority(args.priority);
+        sink.install_template(&template.data_stream(args.data_stream)).await?;
+        terminal::say(&format!("the index template {} is installed", terminal::neutral(name)));
+        Ok(exit::OK)
     }
 
     fn host(&self, host: &str) -> Result<Host> {
