@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use audit_core::testkit::SourceHarness;
+use audit_core::testkit::{SourceHarness, World, crash_at_every_call};
 use audit_core::{Cursor, ErrorKind, EventId, Limit, Read, Result, Source};
 use audit_source_confluent::{ConfluentConfig, ConfluentSource};
 use common::{Mock, Orders, id, produce, record};
@@ -187,4 +187,10 @@ mod three_partitions {
         source: start,
         except: { s07_finds_a_late_record_once: "a partition is only ever appended to" }
     );
+}
+
+#[tokio::test]
+#[ignore = "half a minute: each life has a cluster of its own"]
+async fn a_crash_at_any_call_loses_nothing() {
+    crash_at_every_call(async || World::of_source(Topic::mock(2))).await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use audit_core::testkit::SourceHarness;
+use audit_core::testkit::{SourceHarness, World, crash_at_every_call, survive_random_faults};
 use audit_core::{Cursor, ErrorKind, EventId, Limit, Read, Result, Source};
 use audit_source_confluent::{FilesConfig, FilesSource};
 use common::{drain, id, record};
@@ -160,4 +160,11 @@ async fn a_checkpoint_of_other_files_and_missing_ones_are_named() {
     assert!(error.to_string().contains("no such file"), "{error}");
     let twice = FilesConfig::new(["a", "a"]);
     assert_eq!(FilesSource::new(twice).unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_loses_nothing() {
+    let world = async || World::of_source(start().await);
+    crash_at_every_call(world).await.unwrap();
+    survive_random_faults(world, 0..5).await.unwrap();
 }
