@@ -64,6 +64,13 @@ impl Client {
             .read_timeout(config.request_timeout)
             .pool_max_idle_per_host(config.concurrency)
             .user_agent(concat!("audit-source-oci/", env!("CARGO_PKG_VERSION")));
+        let addresses = [&config.endpoint, &config.identity_endpoint];
+        let is_plain =
+            |url: &Option<String>| url.as_deref().is_some_and(|url| url.starts_with("http://"));
+        if addresses.into_iter().all(is_plain) {
+            // Without TLS no authorities are needed, and reading them takes longer than an answer.
+            builder = builder.tls_certs_only([]);
+        }
         if let Some(path) = &config.ca_file {
             let path = expand(path, config.home.as_deref())?;
             let pem = read_text(&path, "the file of certificates")?;
