@@ -11,7 +11,7 @@ use audit_core::{Cursor, Revision};
 use crate::config::Section;
 
 /// Every source that a build may have, by the `type` that names it.
-const SOURCES: &[&str] = &["oci", "port", "sql"];
+const SOURCES: &[&str] = &["confluent", "confluent-files", "oci", "port", "sql"];
 /// Every sink that a build may have.
 const SINKS: &[&str] = &["elastic", "file", "kafka", "report"];
 
@@ -61,6 +61,25 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             let dir = section.dir().to_owned();
             section.rewrite("url", |url| absolute_sqlite(url, &dir));
             sql(section.parse()?).map_err(|e| e.with("key", section.key()))
+        }
+        #[cfg(feature = "source-confluent")]
+        "confluent" => {
+            let mut config: audit_source_confluent::ConfluentConfig = section.parse()?;
+            if let Some(tls) = &mut config.tls {
+                let files = [&mut tls.ca_file, &mut tls.client_cert_file, &mut tls.client_key_file];
+                absolute(files, section.dir());
+            }
+            let source = audit_source_confluent::ConfluentSource::new(config);
+            Ok(Box::new(source.map_err(|e| e.with("key", section.key()))?))
+        }
+        #[cfg(feature = "source-confluent")]
+        "confluent-files" => {
+            let mut config: audit_source_confluent::FilesConfig = section.parse()?;
+            for file in &mut config.files {
+                *file = section.dir().join(&file);
+            }
+            let source = audit_source_confluent::FilesSource::new(config);
+            Ok(Box::new(source.map_err(|e| e.with("key", section.key()))?))
         }
         #[cfg(feature = "source-oci")]
         "oci" => {
@@ -202,6 +221,7 @@ impl Checkpoint for Peek {
 
 /// Makes paths start from a directory, where they are relative.
 #[cfg(any(
+    feature = "source-confluent",
     feature = "source-oci",
     feature = "source-port",
     feature = "sink-elastic",
@@ -217,6 +237,7 @@ fn built_without(section: &Section, port: &str) -> Error {
     let kind = &section.kind;
     let feature = match kind.as_str() {
         "sql" => "source-sql-sqlite,source-sql-postgres,source-sql-mysql".to_owned(),
+        "confluent-files" => "source-confluent".to_owned(),
         kind => format!("{port}-{kind}"),
     };
     Error::new(ErrorKind::Config, "this program was built without that adapter")

@@ -48,7 +48,7 @@ fn unknown_keys_are_named_with_file_line_and_what_was_meant() {
     refused(
         &good.replace("\"sql\"", "\"sqll\""),
         "error: unknown type `sqll` (key: pipelines.orders.source, file: audit.toml)\n  \
-         help: did you mean `sql`? valid here: oci, port, sql\n",
+         help: did you mean `sql`? valid here: confluent, confluent-files, oci, port, sql\n",
     );
 }
 
