@@ -312,7 +312,11 @@ mod tests {
         assert_eq!(times.unwrap().end.unwrap().to_rfc3339(), "2026-01-01T11:00:00+00:00");
         let open = config("--startdate 2026-01-01").unwrap();
         assert_eq!(open.end.unwrap().to_rfc3339(), "2026-03-01T00:00:00+00:00");
-        for wrong in ["--startdate 01.01.26", "--startdate 2026-02-01 --enddate 2026-01-01", "--outputfile x"] {
+        for wrong in [
+            "--startdate 01.01.26",
+            "--startdate 2026-02-01 --enddate 2026-01-01",
+            "--outputfile x",
+        ] {
             assert_eq!(config(wrong).unwrap_err().kind(), ErrorKind::Config, "{wrong}");
         }
     }
