@@ -85,7 +85,7 @@ pub struct Ship {
     #[arg(long, global = true, env = "AUDIT_STREAM", value_name = "NAME")]
     pub stream: Option<StreamId>,
     /// The file of the records that cannot be delivered, or `off` to stop at the first
-    /// [default: <STATE_DIR>/<STREAM>.dead-letters.ndjson]
+    /// [default: STREAM.dead-letters.ndjson in the state]
     #[arg(long, global = true, env = "AUDIT_DEAD_LETTERS", value_name = "FILE")]
     pub dead_letters: Option<PathBuf>,
 }

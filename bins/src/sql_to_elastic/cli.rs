@@ -66,7 +66,7 @@ Each option with a variable in brackets can be set in the environment or in a fi
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send what is not sent yet [default]
+    /// Send what is not sent yet (the default)
     Send,
     /// Delete rows that were sent, after some time
     #[command(after_help = "\

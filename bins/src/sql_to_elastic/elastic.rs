@@ -14,7 +14,7 @@ use crate::{exit, terminal};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Elasticsearch")]
 pub struct Elastic {
-    /// The nodes: es.example, es.example:9200, [::1]:9200 or https://es.example:9200/path; several
+    /// The nodes: es.example, es.example:9200, [::1]:9200 or a whole URL; several
     /// of one cluster with commas in between
     #[arg(long, global = true, env, hide_env_values = true, value_name = "HOST")]
     elasticsearch_host: Option<String>,
