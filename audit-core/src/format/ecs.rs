@@ -4,15 +4,15 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::{ActionKind, Actor, AuditEvent, Outcome, Target};
+use crate::{ActionKind, Actor, AuditEvent, Outcome, Result, Target};
 
 /// The version of the schema whose field names are used.
-const VERSION: &str = "8.17.0";
+const VERSION: &str = "9.0.0";
 
 /// An event in the names of the schema, without the record. What the schema has no name for is
 /// under `audit`.
 #[derive(Serialize)]
-pub(super) struct Ecs<'a> {
+struct Ecs<'a> {
     #[serde(rename = "@timestamp")]
     timestamp: String,
     ecs: Version,
@@ -117,7 +117,7 @@ enum Kinds {
 }
 
 impl<'a> Ecs<'a> {
-    pub(super) fn new(event: &'a AuditEvent) -> Self {
+    fn new(event: &'a AuditEvent) -> Self {
         let (category, kinds) = classify(event);
         let denied = event.outcome == Outcome::Denied;
         let origin = &event.origin;
@@ -155,6 +155,26 @@ impl<'a> Ecs<'a> {
             },
         }
     }
+}
+
+pub(super) fn append(event: &AuditEvent, out: &mut Vec<u8>) -> Result<()> {
+    super::append_json(event, &Ecs::new(event), out)?;
+    // Two objects are open there: `audit`, which is empty perhaps, and the whole.
+    out.truncate(out.len() - 2);
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    let record = event.raw.line();
+    // Only objects fit the field that the records of all events share.
+    if record.trim_start().starts_with('{') {
+        out.extend_from_slice(b"\"record\":");
+        out.extend_from_slice(record.as_bytes());
+    } else {
+        out.extend_from_slice(b"\"original\":");
+        super::append_json(event, &record, out)?;
+    }
+    out.extend_from_slice(b"}}");
+    Ok(())
 }
 
 impl<'a> User<'a> {
@@ -224,4 +244,52 @@ fn identity(target: &Target) -> Option<&'static str> {
     // `auth.user` of Django is a user too.
     let last = kind.rsplit(['.', ':', '/']).next().unwrap_or(kind);
     ["user", "group", "role"].into_iter().find(|known| last.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{event, line};
+    use crate::{Action, ActionKind, Actor, Format, Outcome, Raw, Target};
+
+    #[test]
+    fn what_the_schema_has_names_for_gets_them() {
+        let mut event = event();
+        event.action = Action { name: Some("user.update".into()), kind: ActionKind::Update };
+        let text = |text: &str| Some(text.into());
+        event.actor = Some(Actor { id: text("u1"), name: text("Ann"), ..Actor::default() });
+        let (id, kind) = (text("u2"), text("auth.User"));
+        event.target = Some(Target { id, kind, scope: text("org"), ..Target::default() });
+        event.outcome = Outcome::Denied;
+        event.origin.ip = Some("2001:db8::1".parse().unwrap());
+        event.origin.correlation_id = text("c-1");
+        event.message = text("no");
+        let expected = concat!(
+            r#"{"@timestamp":"2022-10-13T12:34:56.789Z","ecs":{"version":"9.0.0"},"#,
+            r#""event":{"id":"t/1","kind":"event","category":["iam"],"type":["change","user"],"#,
+            r#""action":"user.update","outcome":"failure","provider":"db"},"message":"no","#,
+            r#""user":{"id":"u1","name":"Ann","target":{"id":"u2"}},"#,
+            r#""source":{"ip":"2001:db8::1"},"#,
+            r#""related":{"ip":["2001:db8::1"],"user":["u1","Ann","u2"]},"#,
+            r#""audit":{"target":{"id":"u2","type":"auth.User","scope":"org"},"denied":true,"#,
+            r#""correlation_id":"c-1","record":{"b": 1.10,   "a": "x\ny"}}}"#,
+        );
+        assert_eq!(line(Format::Ecs, &event), expected);
+    }
+
+    #[test]
+    fn a_bare_event_is_valid_whatever_the_record() {
+        for (raw, field, value) in [
+            ("{}", "record", serde_json::json!({})),
+            ("[1, 2.50]", "original", "[1, 2.50]".into()),
+            (r#""a\n""#, "original", r#""a\n""#.into()),
+        ] {
+            let mut event = event();
+            event.raw = Raw::parse(raw).unwrap();
+            let document: serde_json::Value =
+                serde_json::from_str(&line(Format::Ecs, &event)).unwrap();
+            assert_eq!(document["audit"][field], value, "{raw}");
+            assert_eq!(document["event"]["type"], serde_json::json!(["info"]));
+            assert!(document.get("user").is_none() && document.get("related").is_none());
+        }
+    }
 }
