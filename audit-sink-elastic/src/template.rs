@@ -151,6 +151,17 @@ fn mappings(format: Format, product: &Product) -> Value {
                 "original": { "type": "keyword", "index": false, "doc_values": false },
             } },
         });
+    } else if format == Format::Ocsf {
+        mappings["properties"] = json!({
+            "@timestamp": { "type": "date" },
+            "time": { "type": "date", "format": "epoch_millis" },
+            "message": { "type": "text" },
+            "src_endpoint": { "properties": { "ip": address } },
+            "raw_data": { "type": "keyword", "index": false, "doc_values": false },
+        });
+    } else if format == Format::CloudEvents {
+        mappings["properties"]["time"] = json!({ "type": "date" });
+        mappings["properties"]["data"] = open;
     }
     mappings
 }
@@ -192,6 +203,10 @@ mod tests {
             assert_eq!(canonical["properties"]["origin"]["properties"]["ip"]["type"], "ip");
             let ecs = mappings(Format::Ecs, &product);
             assert_eq!(ecs["properties"]["audit"]["properties"]["record"]["type"], kind);
+            let ocsf = mappings(Format::Ocsf, &product);
+            assert_eq!(ocsf["properties"]["raw_data"]["index"], false);
+            let cloudevents = mappings(Format::CloudEvents, &product);
+            assert_eq!(cloudevents["properties"]["data"]["type"], kind);
         }
     }
 }

@@ -40,8 +40,9 @@ impl Rules {
             Key::Actor => event.actor.as_ref().and_then(|actor| actor.id.as_deref()),
             Key::None => None,
         };
-        let mut record =
-            Record::with_opaque_to(&self.topic, number).payload(payload).headers(headers(event));
+        let mut record = Record::with_opaque_to(&self.topic, number)
+            .payload(payload)
+            .headers(headers(event, self.format));
         record.key = key.map(str::as_bytes);
         if self.timestamp == Timestamp::Event {
             // Nothing is before 1970 for Kafka, and 0 is "now" for librdkafka.
@@ -55,14 +56,14 @@ fn is_one_line(text: &str) -> bool {
     memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none()
 }
 
-fn headers(event: &AuditEvent) -> OwnedHeaders {
+fn headers(event: &AuditEvent, format: Format) -> OwnedHeaders {
     let time = event.time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let text = |key, value| Header { key, value: Some(value) };
     OwnedHeaders::new_with_capacity(4)
         .insert(text("id", event.id.as_str()))
         .insert(text("source", &event.source))
         .insert(text("time", &time))
-        .insert(text("content-type", "application/json"))
+        .insert(text("content-type", format.media_type()))
 }
 
 #[cfg(test)]
@@ -117,5 +118,20 @@ mod tests {
         };
         assert_eq!(key(Key::Actor).as_deref(), Some("ada"));
         assert_eq!((key(Key::Target), key(Key::None)), (None, None));
+    }
+
+    #[test]
+    fn the_content_type_is_that_of_the_format() {
+        for (format, expected) in [
+            (Format::Raw, "application/json"),
+            (Format::Ocsf, "application/json"),
+            (Format::CloudEvents, "application/cloudevents+json"),
+        ] {
+            let (event, mut value) = (event("{}", 5), Vec::new());
+            let rules = rules(Key::Id, format);
+            let record = rules.record(&event, 0, &mut value).unwrap();
+            let header = record.headers.unwrap();
+            assert_eq!(header.get_as::<str>(3).unwrap().value, Some(expected));
+        }
     }
 }
