@@ -1,12 +1,10 @@
-use std::net::IpAddr;
+use std::borrow::Cow;
 
-use audit_core::{Action, ActionKind, Actor, AuditEvent, Origin, Outcome, Target, Text};
+use audit_core::{Action, Actor, AuditEvent, Origin, Outcome, Target};
 use chrono::{DateTime, Utc};
 
-use crate::payload::{Data, Payload, Principal, Resource};
-
-/// A longer identifier is none: sinks use it as a key.
-const MAX_ID: usize = 400;
+use crate::fields::Slot;
+use crate::view::View;
 
 /// What an event says of a record, beside its raw text.
 #[derive(Debug, Default)]
@@ -33,105 +31,39 @@ impl Envelope {
     }
 }
 
-impl From<Payload<'_>> for Envelope {
-    fn from(payload: Payload<'_>) -> Self {
-        let time = payload.time.get().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+impl From<View<'_>> for Envelope {
+    fn from(record: View<'_>) -> Self {
+        let boxed = |text: Cow<'_, str>| text.into();
         Self {
-            id: id(&payload),
-            time: time.map(|time| time.to_utc()),
-            action: action(&payload),
-            actor: actor(&payload.data.0.authentication.0.principal.0),
-            target: target(&payload),
-            outcome: outcome(&payload.data.0),
-            origin: origin(&payload.data.0),
-            message: message(&payload.data.0),
+            id: record.id().map(boxed),
+            time: record.time(),
+            action: Action { name: record.method().map(boxed), kind: record.action_kind() },
+            actor: actor(&record),
+            target: target(&record),
+            outcome: record.outcome(),
+            origin: Origin {
+                ip: record.client(),
+                user_agent: None,
+                via: record.text(Slot::SERVICE).map(boxed),
+                correlation_id: record
+                    .first([Slot::REQUEST_ID, Slot::CORRELATION, Slot::CONNECTION])
+                    .map(boxed),
+            },
+            message: record
+                .first([
+                    Slot::MESSAGE,
+                    Slot::AUTHENTICATION_ERROR,
+                    Slot::ERROR_DETAIL,
+                    Slot::ERROR_TYPE,
+                ])
+                .map(boxed),
         }
     }
 }
 
-/// `id` alone where it is a UUID; else it is only promised to be unique within its `source`.
-fn id(payload: &Payload<'_>) -> Option<Box<str>> {
-    let id = payload.id.get()?;
-    let whole: Box<str> = match payload.source.get() {
-        Some(source) if !is_uuid(id) => format!("{source}#{id}").into(),
-        _ => id.into(),
-    };
-    Some(whole).filter(|id| id.len() <= MAX_ID)
-}
-
-fn is_uuid(text: &str) -> bool {
-    let dash = |place: usize| matches!(place, 8 | 13 | 18 | 23);
-    text.len() == 36
-        && text.bytes().enumerate().all(|(place, byte)| match dash(place) {
-            true => byte == b'-',
-            false => byte.is_ascii_hexdigit(),
-        })
-}
-
-fn action(payload: &Payload<'_>) -> Action {
-    let data = &payload.data.0;
-    let method = data.method.get();
-    let class = payload.kind.get().and_then(|kind| kind.rsplit('/').next());
-    let kind = match class {
-        Some("authentication") => ActionKind::Login,
-        Some("authorization") => ActionKind::Authorize,
-        _ => of_method(method.unwrap_or_default(), data.request.0.access.get()),
-    };
-    Action { name: method.or(payload.kind.get()).map(Into::into), kind }
-}
-
-fn of_method(method: &str, access: Option<&str>) -> ActionKind {
-    const VERBS: [(&str, ActionKind); 29] = [
-        ("Activate", ActionKind::Update),
-        ("Add", ActionKind::Create),
-        ("Alter", ActionKind::Update),
-        ("Authenticat", ActionKind::Login),
-        ("Authorize", ActionKind::Authorize),
-        ("Bind", ActionKind::Create),
-        ("Change", ActionKind::Update),
-        ("Create", ActionKind::Create),
-        ("Delete", ActionKind::Delete),
-        ("Describe", ActionKind::Read),
-        ("Fetch", ActionKind::Read),
-        ("Get", ActionKind::Read),
-        ("Grant", ActionKind::Create),
-        ("Incremental", ActionKind::Update),
-        ("Invite", ActionKind::Create),
-        ("List", ActionKind::Read),
-        ("Modify", ActionKind::Update),
-        ("Pause", ActionKind::Execute),
-        ("Register", ActionKind::Create),
-        ("Remove", ActionKind::Delete),
-        ("Restart", ActionKind::Execute),
-        ("Resume", ActionKind::Execute),
-        ("Revoke", ActionKind::Delete),
-        ("Set", ActionKind::Update),
-        ("SignIn", ActionKind::Login),
-        ("SignOut", ActionKind::Login),
-        ("UnBind", ActionKind::Delete),
-        ("Unbind", ActionKind::Delete),
-        ("Update", ActionKind::Update),
-    ];
-    let verb = method.rsplit('.').next().unwrap_or_default();
-    match (VERBS.iter().find(|(prefix, _)| verb.starts_with(prefix)), access) {
-        (Some((_, kind)), _) => *kind,
-        (None, Some("READ_ONLY")) => ActionKind::Read,
-        (None, Some("MODIFICATION")) => ActionKind::Update,
-        (None, _) => ActionKind::Other,
-    }
-}
-
-fn actor(principal: &Principal<'_>) -> Option<Actor> {
-    let (kind, id) = match &principal.identity {
-        Some((kind, id)) => (Some(*kind), id.get()),
-        None if principal.internal.get().is_some() => (Some("system"), principal.internal.get()),
-        None => {
-            let text = principal.text.get();
-            (text.and_then(kind_of), text)
-        }
-    };
-    let email = principal.email.get();
-    let id = id.or(email)?;
+fn actor(record: &View<'_>) -> Option<Actor> {
+    let (id, kind) = record.principal()?;
+    let email = record.text(Slot::EMAIL);
     Some(Actor {
         id: Some(id.into()),
         kind: kind.map(Into::into),
@@ -140,41 +72,29 @@ fn actor(principal: &Principal<'_>) -> Option<Actor> {
     })
 }
 
-/// What a principal's identifier says of its kind: `User:sa-1`, `u-1`, `pool-1`.
-fn kind_of(principal: &str) -> Option<&'static str> {
-    let id = principal.strip_prefix("User:").unwrap_or(principal);
-    let kinds = [("u-", "user"), ("sa-", "service"), ("pool-", "pool"), ("group-", "group")];
-    kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
-}
-
-fn target(payload: &Payload<'_>) -> Option<Target> {
-    let data = &payload.data.0;
-    let authorization = &data.authorization.0;
-    let cloud = &data.cloud.0;
-    let crn = data.resource.get().or(payload.subject.get());
-    let mut target = match (cloud.resource.0.id.get(), crn) {
-        (Some(id), _) => Target {
-            id: Some(id.into()),
-            kind: cloud.resource.0.kind.get().map(Into::into),
-            name: None,
-            scope: scope(&cloud.scope.0.resources.0),
-        },
-        (None, Some(crn)) => of_crn(crn),
-        (None, None) => Target::default(),
+fn target(record: &View<'_>) -> Option<Target> {
+    let boxed = |slot| record.text(slot).map(Into::into);
+    let mut target = match boxed(Slot::CLOUD_ID) {
+        Some(id) => {
+            Target { id: Some(id), kind: boxed(Slot::CLOUD_TYPE), name: None, scope: scope(record) }
+        }
+        None => record
+            .first([Slot::RESOURCE, Slot::SUBJECT])
+            .map_or_else(Target::default, |crn| of_crn(&crn)),
     };
-    let boxed = |text: &Text<'_>| text.get().map(Into::into);
-    target.name = boxed(&authorization.resource_name);
-    target.kind = boxed(&authorization.resource_type).or(target.kind);
+    target.name = boxed(Slot::RESOURCE_NAME);
+    target.kind = boxed(Slot::RESOURCE_TYPE).or(target.kind);
     (target != Target::default()).then_some(target)
 }
 
 /// `organization=…/environment=…`, as in a resource name.
-fn scope(resources: &[Resource<'_>]) -> Option<Box<str>> {
-    let named = |r: &Resource<'_>| {
-        let id = r.id.get()?;
-        Some(format!("{}={id}", r.kind.get().unwrap_or("resource").to_ascii_lowercase()))
+fn scope(record: &View<'_>) -> Option<Box<str>> {
+    let named = |(kind, id)| {
+        let id = record.text(id)?;
+        let kind = record.text(kind).unwrap_or(Cow::Borrowed("resource")).to_ascii_lowercase();
+        Some(format!("{kind}={id}"))
     };
-    let all: Vec<_> = resources.iter().filter_map(named).collect();
+    let all: Vec<_> = Slot::scopes().filter_map(named).collect();
     (!all.is_empty()).then(|| all.join("/").into())
 }
 
@@ -188,48 +108,4 @@ fn of_crn(crn: &str) -> Target {
     let kind = last.split_once('=').map(|(kind, _)| kind.into());
     let scope = (!scope.is_empty()).then(|| scope.into());
     Target { id, kind, name: None, scope }
-}
-
-fn outcome(data: &Data<'_>) -> Outcome {
-    let authorization = &data.authorization.0;
-    let granted = authorization.granted.get();
-    let verdict = authorization.result.get();
-    let denials = ["PERMISSION_DENIED", "UNAUTHORIZED", "FORBIDDEN"];
-    let ends = [data.result.0.status.get(), data.authentication.0.result.get()];
-    if granted == Some("false")
-        || verdict == Some("DENY")
-        || ends.iter().flatten().any(|end| denials.contains(end))
-    {
-        return Outcome::Denied;
-    }
-    if ends.iter().flatten().any(|end| *end != "SUCCESS") {
-        return Outcome::Failure;
-    }
-    if ends.iter().any(Option::is_some) || granted == Some("true") || verdict == Some("ALLOW") {
-        return Outcome::Success;
-    }
-    Outcome::Unknown
-}
-
-fn origin(data: &Data<'_>) -> Origin {
-    let metadata = &data.metadata.0;
-    let ip = |text: &Text<'_>| text.get()?.trim_start_matches('/').parse::<IpAddr>().ok();
-    let correlation = [&metadata.request.0.0, &data.request.0.correlation, &metadata.connection];
-    Origin {
-        ip: ip(&metadata.address.0.0).or_else(|| ip(&data.address.0.0)),
-        user_agent: None,
-        via: data.service.get().map(Into::into),
-        correlation_id: correlation.iter().find_map(|text| text.get()).map(Into::into),
-    }
-}
-
-fn message(data: &Data<'_>) -> Option<Box<str>> {
-    let result = &data.result.0;
-    let texts = [
-        &result.message,
-        &data.authentication.0.error,
-        &result.data.0.errors.0.detail,
-        &result.data.0.error,
-    ];
-    texts.iter().find_map(|text| text.get()).map(Into::into)
 }

@@ -7,7 +7,7 @@ use audit_core::{Batch, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::lines::Lines;
-use crate::record::{Found, Record};
+use crate::record::{Found, Record, Records};
 use crate::repeats::Repeats;
 
 const KIND: &str = "confluent-files";
@@ -44,11 +44,29 @@ impl FilesConfig {
     }
 }
 
+/// # Errors
+/// [`ErrorKind::Config`] when there is no file, one twice, or one whose path is not UTF-8.
+pub(crate) fn check_names(files: &[PathBuf]) -> Result<()> {
+    let bad = |why: &'static str| Error::new(ErrorKind::Config, why).with("option", "files");
+    if files.is_empty() {
+        return Err(bad("no file is given"));
+    }
+    for (n, file) in files.iter().enumerate() {
+        if file.to_str().is_none() {
+            return Err(bad("the path is not UTF-8").with("path", file.display()));
+        }
+        if files[..n].contains(file) {
+            return Err(bad("a file is given twice").with("path", file.display()));
+        }
+    }
+    Ok(())
+}
+
 fn default_name() -> String {
     "confluent".to_owned()
 }
 
-fn default_record_bytes() -> u32 {
+pub(crate) fn default_record_bytes() -> u32 {
     8 << 20
 }
 
@@ -78,18 +96,7 @@ impl FilesSource {
     /// # Errors
     /// [`ErrorKind::Config`] when there is no file, one twice, or one whose path is not UTF-8.
     pub fn new(config: FilesConfig) -> Result<Self> {
-        let bad = |why: &'static str| Error::new(ErrorKind::Config, why).with("option", "files");
-        if config.files.is_empty() {
-            return Err(bad("no file is given"));
-        }
-        for (n, file) in config.files.iter().enumerate() {
-            if file.to_str().is_none() {
-                return Err(bad("the path is not UTF-8").with("path", file.display()));
-            }
-            if config.files[..n].contains(file) {
-                return Err(bad("a file is given twice").with("path", file.display()));
-            }
-        }
+        check_names(&config.files)?;
         if config.max_record_bytes < 1000 || config.repeat_window > 100_000_000 {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -123,7 +130,7 @@ impl Source for FilesSource {
             offset = position.offset;
         }
         self.walk = Some(Walk {
-            source: self.config.name.as_str().into(),
+            records: Records::new(&self.config.name, self.config.max_record_bytes),
             repeats: Repeats::of(self.config.repeat_window),
             config: Arc::clone(&self.config),
             file,
@@ -166,7 +173,7 @@ impl Source for FilesSource {
 /// On its way through the files.
 struct Walk {
     config: Arc<FilesConfig>,
-    source: Arc<str>,
+    records: Records,
     /// Which file is next or open, and how much of it was handed out.
     file: usize,
     offset: u64,
@@ -239,7 +246,7 @@ impl Walk {
             body: &line.body,
             stored: None,
         };
-        Ok(Some((Record::read(&found, &self.source, max_bytes), line.end)))
+        Ok(Some((self.records.read(&found), line.end)))
     }
 
     fn cursor(&self) -> Result<Cursor> {

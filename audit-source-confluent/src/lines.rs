@@ -15,6 +15,26 @@ pub(crate) struct Lines {
     max_bytes: usize,
 }
 
+/// A file as it is, or the text that is packed in it.
+pub(crate) enum Unpacked {
+    Plain(BufReader<File>),
+    Packed(Box<dyn BufRead + Send>),
+}
+
+/// Finds out by the first bytes whether a file is packed.
+pub(crate) fn unpacked(file: File) -> std::io::Result<Unpacked> {
+    let mut file = BufReader::with_capacity(BUFFER, file);
+    let magic = file.fill_buf()?;
+    Ok(if magic.starts_with(&[0x1f, 0x8b]) {
+        Unpacked::Packed(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))))
+    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let decoder = zstd::Decoder::with_buffer(file)?;
+        Unpacked::Packed(Box::new(BufReader::with_capacity(BUFFER, decoder)))
+    } else {
+        Unpacked::Plain(file)
+    })
+}
+
 /// What was found of a line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -29,22 +49,18 @@ impl Lines {
     pub(crate) fn open(path: &Path, offset: u64, max_bytes: usize) -> Result<Self> {
         let of_file = |e: std::io::Error| of_io(e, path);
         let file = File::open(path).map_err(of_file)?;
-        let mut file = BufReader::with_capacity(BUFFER, file);
-        let magic = file.fill_buf().map_err(of_file)?;
-        let mut reader: Box<dyn BufRead + Send> = if magic.starts_with(&[0x1f, 0x8b]) {
-            Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
-        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            let decoder = zstd::Decoder::with_buffer(file).map_err(of_file)?;
-            Box::new(BufReader::with_capacity(BUFFER, decoder))
-        } else {
-            let length = file.get_ref().metadata().map_err(of_file)?.len();
-            let to = offset.min(length);
-            file.seek(SeekFrom::Start(to)).map_err(of_file)?;
-            let lines = Self { reader: Box::new(file), offset: to, max_bytes };
-            return lines.at(offset, path);
-        };
-        let skipped = std::io::copy(&mut (&mut reader).take(offset), &mut std::io::sink());
-        let skipped = skipped.map_err(of_file)?;
+        let length = file.metadata().map_err(of_file)?.len();
+        let (mut reader, to): (Box<dyn BufRead + Send>, _) =
+            match unpacked(file).map_err(of_file)? {
+                Unpacked::Plain(mut file) => {
+                    let to = offset.min(length);
+                    file.seek(SeekFrom::Start(to)).map_err(of_file)?;
+                    (Box::new(file), to)
+                }
+                Unpacked::Packed(reader) => (reader, 0),
+            };
+        let skipped = std::io::copy(&mut (&mut reader).take(offset - to), &mut std::io::sink());
+        let skipped = if to > 0 { to } else { skipped.map_err(of_file)? };
         Self { reader, offset: skipped, max_bytes }.at(offset, path)
     }
 
@@ -108,7 +124,7 @@ impl Lines {
     }
 }
 
-fn of_io(error: std::io::Error, path: &Path) -> Error {
+pub(crate) fn of_io(error: std::io::Error, path: &Path) -> Error {
     use std::io::ErrorKind as Io;
     let (kind, message) = match error.kind() {
         Io::NotFound | Io::IsADirectory => (ErrorKind::Config, "there is no such file"),

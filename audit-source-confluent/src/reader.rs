@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{Client, Kept, Next};
 use crate::position::Position;
-use crate::record::{Found, Record};
+use crate::record::{Found, Record, Records};
 use crate::repeats::Repeats;
 use crate::report::{Gap, Lag, Report};
 use crate::settings::Settings;
@@ -23,7 +23,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Reader {
     settings: Arc<Settings>,
     client: Client,
-    source: Arc<str>,
+    records: Records,
     clock: Clock,
     report: Report,
     retention: Option<Duration>,
@@ -56,7 +56,7 @@ impl Reader {
     ) -> Result<Self> {
         Ok(Self {
             client: Client::new(&settings)?,
-            source: settings.config.name.as_str().into(),
+            records: Records::new(&settings.config.name, settings.config.max_record_bytes),
             repeats: Repeats::of(settings.config.repeat_window),
             position: Position { topic: settings.config.topic.clone(), ..Position::default() },
             settings,
@@ -207,7 +207,7 @@ impl Reader {
                     if let Some(at) = stored(&message) {
                         self.lag.stored.insert(partition, at);
                     }
-                    let record = record(&self.settings, &self.source, &message);
+                    let record = record(&mut self.records, &message);
                     if batch.records > 0 && batch.bytes + record.size() > limit.max_bytes {
                         self.held = Some((partition, offset, record));
                         break;
@@ -370,12 +370,12 @@ fn stored(message: &BorrowedMessage<'_>) -> Option<DateTime<chrono::Utc>> {
     message.timestamp().to_millis().and_then(DateTime::from_timestamp_millis)
 }
 
-fn record(settings: &Settings, source: &Arc<str>, message: &BorrowedMessage<'_>) -> Record {
+fn record(records: &mut Records, message: &BorrowedMessage<'_>) -> Record {
     let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
     let found = Found {
         place: format_args!("{topic}/{partition}/{offset}"),
         body: message.payload().unwrap_or_default(),
         stored: stored(message),
     };
-    Record::read(&found, source, settings.config.max_record_bytes as usize)
+    records.read(&found)
 }

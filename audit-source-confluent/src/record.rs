@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Raw, Result};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 
 use crate::envelope::Envelope;
-use crate::part::Part;
-use crate::payload::Payload;
+use crate::fields::Fields;
+use crate::json;
+use crate::view::View;
 
 /// One record as it comes: its bytes, where they were found, and when they were stored there.
 #[derive(Debug)]
@@ -33,11 +33,6 @@ pub(crate) enum Record {
 }
 
 impl Record {
-    pub(crate) fn read(found: &Found<'_>, source: &Arc<str>, max_bytes: usize) -> Self {
-        event(found, source, max_bytes)
-            .unwrap_or_else(|error| Self::Bad(DeadLetter::record(id(found), found.body, &error)))
-    }
-
     /// Returns what [`Limit`](audit_core::Limit) counts, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
@@ -47,30 +42,64 @@ impl Record {
     }
 }
 
-fn event(found: &Found<'_>, source: &Arc<str>, max_bytes: usize) -> Result<Record> {
-    if found.body.len() > max_bytes {
-        return Err(invalid("larger than allowed")
-            .with("bytes", found.body.len())
-            .with_hint("raise `max_record_bytes`"));
+/// Makes events of the records of one source.
+#[derive(Debug)]
+pub(crate) struct Records {
+    source: Arc<str>,
+    max_bytes: usize,
+    json: json::Reader,
+    fields: Fields,
+}
+
+impl Records {
+    /// Names the source; a record of more bytes is rejected.
+    pub(crate) fn new(source: &str, max_bytes: u32) -> Self {
+        Self {
+            source: source.into(),
+            max_bytes: max_bytes as usize,
+            json: json::Reader::default(),
+            fields: Fields::default(),
+        }
     }
-    let text = str::from_utf8(found.body).map_err(|e| invalid("not UTF-8").because(e))?;
-    let (raw, envelope) = Raw::read(text, |parser| {
-        Part::<Payload<'_>, false>::deserialize(parser).map(|Part(payload)| payload.into())
-    })?;
-    let envelope: Envelope = envelope;
-    let time = envelope.time.or(found.stored).ok_or_else(|| invalid("it has no usable time"))?;
-    let (known, timed) = (envelope.id.is_some(), envelope.time.is_some());
-    let id = envelope.id.clone().map_or_else(|| id(found), EventId::new);
-    let mut event = AuditEvent::new(id, Arc::clone(source), time, raw);
-    envelope.fill(&mut event);
-    Ok(Record::Good { event, known, timed })
+
+    pub(crate) fn read(&mut self, found: &Found<'_>) -> Record {
+        self.event(found)
+            .unwrap_or_else(|error| Record::Bad(DeadLetter::record(id(found), found.body, &error)))
+    }
+
+    fn event(&mut self, found: &Found<'_>) -> Result<Record> {
+        if found.body.len() > self.max_bytes {
+            return Err(too_large(found.body.len()));
+        }
+        let text = str::from_utf8(found.body).map_err(|e| invalid("not UTF-8").because(e))?;
+        let raw = Raw::parse(text)?;
+        self.fields.clear();
+        if !self.json.read(found.body, &mut self.fields) {
+            return Err(Error::new(ErrorKind::Unexpected, "two readers of JSON disagree"));
+        }
+        let envelope = Envelope::from(View::new(found.body, &self.fields));
+        let time = envelope.time.or(found.stored).ok_or_else(no_time)?;
+        let (known, timed) = (envelope.id.is_some(), envelope.time.is_some());
+        let id = envelope.id.clone().map_or_else(|| id(found), EventId::new);
+        let mut event = AuditEvent::new(id, Arc::clone(&self.source), time, raw);
+        envelope.fill(&mut event);
+        Ok(Record::Good { event, known, timed })
+    }
+}
+
+pub(crate) fn too_large(bytes: usize) -> Error {
+    invalid("larger than allowed").with("bytes", bytes).with_hint("raise `max_record_bytes`")
+}
+
+pub(crate) fn no_time() -> Error {
+    invalid("it has no usable time")
 }
 
 fn id(found: &Found<'_>) -> EventId {
     EventId::new(found.place.to_string())
 }
 
-fn invalid(message: &'static str) -> Error {
+pub(crate) fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidData, message)
 }
 
@@ -84,11 +113,8 @@ mod tests {
     fn read(text: impl AsRef<[u8]>) -> Record {
         let body = text.as_ref();
         let stored = DateTime::from_timestamp_millis(1_770_000_000_000);
-        Record::read(
-            &Found { place: format_args!("audit/3/41"), body, stored },
-            &"confluent".into(),
-            300_000,
-        )
+        let place = format_args!("audit/3/41");
+        Records::new("confluent", 300_000).read(&Found { place, body, stored })
     }
 
     fn good(text: &str) -> AuditEvent {
