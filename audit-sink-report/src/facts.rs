@@ -52,6 +52,40 @@ pub enum Class<'a> {
     Other,
 }
 
+/// What decides about the class of an event, beside its method, kind and outcome.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Details<'a> {
+    /// The operation that a permission was asked for: `Describe`.
+    pub operation: Option<&'a str>,
+    /// The user's name for people, usually an e-mail address.
+    pub user: Option<&'a str>,
+    /// The first error's status: `401`.
+    pub status: Option<&'a str>,
+}
+
+impl<'a> Class<'a> {
+    /// Returns the class of an event. Confluent's `mds.Authorize` and `SignIn` are known by name, the
+    /// methods of programs belong to none, and of all others the kind decides.
+    fn of(
+        method: Option<&'a str>,
+        kind: ActionKind,
+        succeeded: Option<bool>,
+        details: Details<'a>,
+    ) -> Self {
+        let Details { operation, user, status } = details;
+        match (method, kind) {
+            (Some(AUTHORIZE), _) => Self::Authorization { operation },
+            (Some(SIGN_IN), _) => Self::SignIn { user, succeeded, status },
+            // Kafka clients authenticate and are authorized all the time: their methods have always
+            // been among the other events only.
+            (Some(method), _) if is_of_machines(method) => Self::Other,
+            (_, ActionKind::Authorize) => Self::Authorization { operation: method },
+            (_, ActionKind::Login) => Self::SignIn { user, succeeded, status: None },
+            _ => Self::Other,
+        }
+    }
+}
+
 impl<'a> Facts<'a> {
     /// Creates the facts of an event of which only the hour is known.
     pub fn new(hour: Hour) -> Self {
@@ -63,6 +97,18 @@ impl<'a> Facts<'a> {
             failed: false,
             client: None,
         }
+    }
+
+    /// Finds out by the method, which has to be set, which class the event is of, and whether it was
+    /// refused or failed.
+    pub fn classify(&mut self, kind: ActionKind, outcome: Outcome, details: Details<'a>) {
+        let succeeded = match outcome {
+            Outcome::Success => Some(true),
+            Outcome::Failure | Outcome::Denied => Some(false),
+            Outcome::Unknown => None,
+        };
+        self.class = Class::of(self.method, kind, succeeded, details);
+        self.failed = succeeded == Some(false);
     }
 
     /// Counts the event in each section it is in.
@@ -170,56 +216,52 @@ pub(crate) fn count(event: &AuditEvent, hour: Hour, crosstab: &mut Crosstab) {
     let actor = event.actor.as_ref();
     let fields = actor.iter().flat_map(|a| [&a.id, &a.name, &a.email]);
     let principal = fields.flatten().next().map(|id| Cow::Borrowed(&**id));
-    let name = || actor.and_then(|a| a.email.as_deref().or(a.name.as_deref())).map(Cow::Borrowed);
-    let succeeded = match event.outcome {
-        Outcome::Success => Some(true),
-        Outcome::Failure | Outcome::Denied => Some(false),
-        Outcome::Unknown => None,
-    };
-    let (operation, user, status);
-    let class = match method.as_deref() {
-        Some("mds.Authorize") => {
-            operation = payload.operation();
-            Class::Authorization { operation: operation.as_deref() }
+    let name = actor.and_then(|a| a.email.as_deref().or(a.name.as_deref())).map(Cow::Borrowed);
+    let (mut outcome, mut operation, mut user, mut status) = (event.outcome, None, name, None);
+    match method.as_deref() {
+        Some(AUTHORIZE) => operation = payload.operation(),
+        Some(SIGN_IN) => {
+            user = user.or_else(|| payload.email());
+            status = payload.first_error();
+            outcome = known(outcome, || payload.signed_in());
         }
-        Some("SignIn") => {
-            let succeeded = succeeded.or_else(|| payload.signed_in());
-            user = name().or_else(|| payload.email());
-            status = payload.first_error().filter(|_| succeeded == Some(false));
-            Class::SignIn { user: user.as_deref(), succeeded, status: status.as_deref() }
-        }
-        // Kafka clients authenticate and are authorized all the time: their methods have always
-        // been among the other events only.
-        Some(method) if is_of_machines(method) => Class::Other,
-        _ => match event.action.kind {
-            ActionKind::Authorize => Class::Authorization { operation: method.as_deref() },
-            ActionKind::Login => {
-                user = name();
-                Class::SignIn { user: user.as_deref(), succeeded, status: None }
-            }
-            _ => Class::Other,
-        },
-    };
-    let told = match class {
+        _ => {}
+    }
+    if bare {
+        outcome = known(outcome, || payload.failed().then_some(false));
+    }
+    let mut facts = Facts::new(hour);
+    facts.method = method.as_deref();
+    let (user, status) = (user.as_deref(), status.as_deref());
+    let details = Details { operation: operation.as_deref(), user, status };
+    facts.classify(event.action.kind, outcome, details);
+    let told = match facts.class {
         Class::Other if !bare => None,
         _ if principal.is_some() => None,
         _ => payload.principal(),
     };
-    let client = match event.origin.ip {
+    facts.principal = principal.as_deref().or(told.as_deref());
+    facts.client = match event.origin.ip {
         None if bare => payload.client(),
         known => known,
     };
-    let failed = succeeded == Some(false) || bare && succeeded.is_none() && payload.failed();
-    Facts {
-        hour,
-        method: method.as_deref(),
-        principal: principal.or(told).as_deref(),
-        class,
-        failed,
-        client,
-    }
-    .count(crosstab);
+    facts.count(crosstab);
 }
+
+fn known(outcome: Outcome, succeeded: impl FnOnce() -> Option<bool>) -> Outcome {
+    match outcome {
+        Outcome::Unknown => succeeded().map_or(outcome, |succeeded| match succeeded {
+            true => Outcome::Success,
+            false => Outcome::Failure,
+        }),
+        known => known,
+    }
+}
+
+/// The method by which programs ask for a permission.
+const AUTHORIZE: &str = "mds.Authorize";
+/// The method by which people sign in.
+const SIGN_IN: &str = "SignIn";
 
 /// The services whose clients are programs: the beginnings of their methods.
 pub(crate) const MACHINES: [&str; 6] =

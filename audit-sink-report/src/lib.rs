@@ -25,7 +25,7 @@ mod window;
 pub use aggregation::{Aggregation, Fields};
 pub use config::{ReportConfig, ReportFormat};
 pub use crosstab::{Crosstab, Row};
-pub use facts::{Class, Facts};
+pub use facts::{Class, Details, Facts};
 pub use hour::{Day, Hour};
 pub use known::Known;
 pub use report::Report;
