@@ -253,7 +253,11 @@ impl Run<'_> {
                 Settling::Abandoned => break,
             }
             match read {
-                Some(Ok(Read::Batch(batch))) => pending = Some(batch),
+                Some(Ok(Read::Batch(batch))) => {
+                    let kept_until = self.pipeline.source.kept_until();
+                    self.pipeline.outlet.observe(Progress::Read { kept_until });
+                    pending = Some(batch);
+                }
                 Some(Ok(Read::Idle(wait))) if self.pipeline.follow => {
                     self.tell(&mut position).await?;
                     self.pipeline.outlet.observe(Progress::Idle(wait));
@@ -387,7 +391,8 @@ impl Run<'_> {
             dead_lettered = counts.dead_lettered,
             "batch settled"
         );
-        self.pipeline.outlet.observe(Progress::Settled(self.summary));
+        let total = &*self.summary;
+        self.pipeline.outlet.observe(Progress::Settled { total, took: settled.took });
         *position = Position { cursor: Some(cursor), revision: settled.revision, told: false };
     }
 }

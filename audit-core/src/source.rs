@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::{Cursor, Limit, Read, Result};
 
@@ -42,6 +43,12 @@ pub trait Source: Send {
     async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
         let _ = cursor;
         Ok(())
+    }
+
+    /// Returns until when the oldest record that was not read yet is kept upstream, where there is
+    /// such a limit and it is known: whoever is not that far by then loses it.
+    fn kept_until(&self) -> Option<DateTime<Utc>> {
+        None
     }
 
     /// Finds out whether a run could work: reachable, authorised, the table or topic is there.

@@ -7,6 +7,8 @@ use audit_core::{Error, ErrorKind, Result};
 
 use crate::cli::Global;
 use crate::config;
+#[cfg(feature = "metrics")]
+use crate::metrics::Serve;
 use crate::progress::Screen;
 use crate::{exit, logging, terminal};
 
@@ -18,12 +20,21 @@ pub struct App {
     pub screen: Screen,
     /// Whether progress and summaries are unwanted.
     pub quiet: bool,
+    /// How it can be watched, if it can.
+    #[cfg(feature = "metrics")]
+    pub serve: Option<Serve>,
 }
 
 /// The options every program has.
 pub trait Options {
     /// Returns them.
     fn global(&self) -> &Global;
+
+    /// Returns how the process can be watched, if it runs long enough for that.
+    #[cfg(feature = "metrics")]
+    fn serve(&self) -> Option<&Serve> {
+        None
+    }
 }
 
 /// Runs a program: `parse` the command line, then do the `work` and return its exit code.
@@ -37,7 +48,12 @@ pub fn main<O: Options>(
     let global = options.global();
     terminal::set_color(global.color);
     let result = environment.and_then(|()| {
-        let app = App { screen: Screen::new(!global.quiet), quiet: global.quiet };
+        let app = App {
+            screen: Screen::new(!global.quiet),
+            quiet: global.quiet,
+            #[cfg(feature = "metrics")]
+            serve: options.serve().cloned(),
+        };
         logging::init(global.verbosity(), global.log_format, &app.screen)?;
         work(&options, &app)
     });

@@ -67,6 +67,14 @@ impl app::Options for Cli {
     fn global(&self) -> &Global {
         &self.global
     }
+
+    #[cfg(feature = "metrics")]
+    fn serve(&self) -> Option<&crate::metrics::Serve> {
+        match &self.command {
+            Command::Run(run) => Some(&run.serve),
+            _ => None,
+        }
+    }
 }
 
 /// What to do.
@@ -174,6 +182,10 @@ pub struct Run {
     /// Write what was done to stdout, as one line of JSON
     #[arg(long)]
     pub summary_json: bool,
+    /// How it can be watched.
+    #[cfg(feature = "metrics")]
+    #[command(flatten)]
+    pub serve: crate::metrics::Serve,
 }
 
 /// `audit dead-letters`.

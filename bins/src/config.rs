@@ -13,21 +13,23 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 pub use self::document::Section;
-use self::document::{Document, Table};
+use self::document::{Document, Table, named_files};
 pub use self::interpolate::load_dot_env;
 
 /// A configuration file that was read and understood.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// The file.
     pub path: PathBuf,
     /// The pipelines by name.
     pub pipelines: BTreeMap<StreamId, PipelineConfig>,
+    /// The files that values were read from, with `${file:PATH}`.
+    pub values: Vec<PathBuf>,
 }
 
 /// One `[pipelines.NAME]` table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PipelineConfig {
     /// Everything that is not about an adapter.
@@ -36,6 +38,8 @@ pub struct PipelineConfig {
     pub source: Section,
     /// The `sink` table, likewise.
     pub sink: Section,
+    /// The files that source and sink name: certificates, keys, secrets.
+    pub files: Vec<PathBuf>,
 }
 
 /// How a pipeline runs, whatever its source and sink.
@@ -140,7 +144,16 @@ impl Config {
                 .with("path", path.display())
                 .with_hint("add a table `[pipelines.NAME]` with a `source` and a `sink`"));
         }
-        Ok(Self { path: path.to_owned(), pipelines })
+        Ok(Self { path: path.to_owned(), pipelines, values: document.values().to_vec() })
+    }
+
+    /// Returns every file that this configuration was read from or that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = self.pipelines.values().flat_map(|pipeline| &pipeline.files);
+        let mut files: Vec<_> = [&self.path].into_iter().chain(&self.values).chain(named).collect();
+        files.sort();
+        files.dedup();
+        files.into_iter().cloned().collect()
     }
 
     /// Keeps only the pipelines named; all of them if none is.
@@ -210,6 +223,8 @@ impl PipelineConfig {
         state_dir: &Path,
     ) -> Result<Self> {
         let keys: Keys = document.parse(&table, at)?;
+        let mut files = Vec::new();
+        named_files(&table, dir, &mut files);
         let source = document.section(&mut table, at, "source", dir)?;
         let mut sink = document.section(&mut table, at, "sink", dir)?;
         if let Some(format) = keys.format {
@@ -230,7 +245,7 @@ impl PipelineConfig {
             },
             ..settings
         };
-        Ok(Self { settings, source, sink })
+        Ok(Self { settings, source, sink, files })
     }
 }
 

@@ -10,6 +10,8 @@ pub mod config;
 pub mod dead_letters;
 pub mod exit;
 pub mod logging;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(all(feature = "source-oci", feature = "sink-file"))]
 pub mod oci_export;
 pub mod pages;
@@ -18,6 +20,7 @@ pub mod port_to_kafka;
 pub mod progress;
 #[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
 pub mod quickstart;
+mod reload;
 pub mod run;
 pub mod ship;
 pub mod signals;

@@ -48,6 +48,8 @@ pub struct Meter {
 #[derive(Default)]
 struct Latest {
     summary: Summary,
+    /// What was done before the configuration was read again.
+    before: Summary,
     logged: u64,
     waiting: Option<String>,
 }
@@ -74,8 +76,9 @@ impl Meter {
     pub fn observe(&self, progress: &Progress<'_>) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match progress {
-            Progress::Settled(summary) => {
-                latest.summary = (*summary).clone();
+            Progress::Settled { total, .. } => {
+                latest.summary = latest.before.clone();
+                latest.summary.add(total);
                 latest.waiting = None;
             }
             Progress::Retrying { delay, .. } => {
@@ -88,6 +91,12 @@ impl Meter {
             bar.set_message(self.words(&latest));
             bar.set_position(latest.summary.read);
         }
+    }
+
+    /// Learns that the next report begins a run of its own, whose sums begin at nothing.
+    pub fn begin(&self) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.before = latest.summary.clone();
     }
 
     /// Removes the bar: the summary takes its place.
@@ -173,7 +182,7 @@ mod tests {
         let meters = [Arc::new(Meter::new(&screen, &"orders".parse().unwrap(), None))];
         let mut summary = Summary::default();
         (summary.read, summary.delivered) = (600, 600);
-        meters[0].observe(&Progress::Settled(&summary));
+        meters[0].observe(&Progress::Settled { total: &summary, took: Duration::ZERO });
         let beat = tokio::time::timeout(Duration::from_secs(125), beat(&screen, &meters));
         assert!(beat.await.is_err(), "it never ends");
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();

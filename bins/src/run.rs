@@ -1,20 +1,24 @@
 //! `audit run`: every pipeline of a configuration file, in one process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use audit_core::{
-    Checkpoint, Error, ErrorKind, FileCheckpoint, FileDeadLetters, Pipeline, Result, Source,
-    StreamId,
+    Checkpoint, Error, ErrorKind, FileCheckpoint, FileDeadLetters, Pipeline, Progress, Result,
+    Source, StreamId, Summary,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tracing::info;
 
 use crate::app::App;
 use crate::checkpoint::{self, ReadOnly};
-use crate::config::{Config, Settings};
+use crate::config::{Config, PipelineConfig, Settings};
+#[cfg(feature = "metrics")]
+use crate::metrics::{Board, Server, Vitals};
 use crate::progress::{self, Meter};
-use crate::signals::{Signals, Stop};
+use crate::reload::{Changes, Parts, Reload};
+use crate::signals::{Hangup, Signals, Stop};
 use crate::summary::{self, Report};
 use crate::wire::{self, WiredSink};
 use crate::{cli, terminal};
@@ -25,8 +29,9 @@ pub struct Job {
     stream: StreamId,
     pipeline: Pipeline,
     follow: bool,
-    dry_run: bool,
-    total: Option<u64>,
+    options: Options,
+    files: Vec<PathBuf>,
+    changes: Option<Changes>,
 }
 
 /// How jobs are made.
@@ -46,12 +51,13 @@ pub struct Options {
 /// Those that keep it from starting. How the pipelines end is in the exit code.
 pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
     let path = &args.select.file.config;
-    let configs = Config::load(path)?.select(&args.select.pipelines)?;
+    let config = Config::load(path)?;
     let follow = if args.follow { Some(true) } else { args.once.then_some(false) };
     let options = Options { dry_run: args.dry_run, follow, total: None };
+    let reload = Reload::new(config.clone());
     let mut jobs = Vec::new();
     let mut stdout = None;
-    for config in configs {
+    for config in config.select(&args.select.pipelines)? {
         let sink = wire::sink(&config.sink, &config.settings.stream)?;
         if sink.stdout
             && !args.dry_run
@@ -59,14 +65,24 @@ pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
         {
             return Err(only_one_stdout(&other, &config.settings.stream));
         }
-        jobs.push(Job::new(&config.settings, wire::source(&config.source)?, sink, options));
+        let source = wire::source(&config.source)?;
+        let job = Job::new(&config.settings, source, sink, options);
+        jobs.push(job.reloading(&config, reload.changes()));
     }
     if let (true, Some(stream)) = (args.summary_json, stdout) {
         return Err(Error::new(ErrorKind::Config, "--summary-json needs stdout for itself")
             .with("pipeline", stream)
             .with_hint("its sink writes there too: leave one of the two out"));
     }
-    let reports = run(jobs, app, Some(path)).await?;
+    let reports = if jobs.iter().any(|job| job.follow) {
+        let hangup = Hangup::listen()?;
+        tokio::select! {
+            reports = run(jobs, app, Some(path)) => reports?,
+            () = reload.watch(hangup) => Vec::new(), // never returns
+        }
+    } else {
+        run(jobs, app, Some(path)).await?
+    };
     if args.summary_json {
         summary::write_json(&reports)?;
     }
@@ -93,23 +109,40 @@ impl Job {
         checkpoint: Arc<dyn Checkpoint>,
         options: Options,
     ) -> Self {
+        let follow = options.follow.unwrap_or(settings.follow) && !options.dry_run;
         let stream = settings.stream.clone();
-        let Options { dry_run, follow, total } = options;
-        let follow = follow.unwrap_or(settings.follow) && !dry_run;
-        let mut pipeline = Pipeline::new(stream.clone(), source, sink.sink, checkpoint)
-            .limit(settings.limit)
-            .retry(settings.retry)
-            .grace(settings.grace)
-            .follow(follow)
-            .dry_run(dry_run);
-        if let Some(max_events) = settings.max_events {
-            pipeline = pipeline.max_events(max_events);
-        }
-        if let Some(path) = &settings.dead_letters {
-            pipeline = pipeline.dead_letters(Arc::new(FileDeadLetters::open(path)));
-        }
-        Self { stream, pipeline, follow, dry_run, total }
+        let pipeline = pipeline(settings, source, sink, checkpoint, options);
+        Self { stream, pipeline, follow, options, files: Vec::new(), changes: None }
     }
+
+    /// Goes over to each new state of the configuration, if it runs on and on.
+    fn reloading(self, config: &PipelineConfig, changes: Changes) -> Self {
+        let changes = self.follow.then_some(changes);
+        Self { files: config.files.clone(), changes, ..self }
+    }
+}
+
+fn pipeline(
+    settings: &Settings,
+    source: Box<dyn Source>,
+    sink: WiredSink,
+    checkpoint: Arc<dyn Checkpoint>,
+    options: Options,
+) -> Pipeline {
+    let Options { dry_run, follow, .. } = options;
+    let mut pipeline = Pipeline::new(settings.stream.clone(), source, sink.sink, checkpoint)
+        .limit(settings.limit)
+        .retry(settings.retry)
+        .grace(settings.grace)
+        .follow(follow.unwrap_or(settings.follow) && !dry_run)
+        .dry_run(dry_run);
+    if let Some(max_events) = settings.max_events {
+        pipeline = pipeline.max_events(max_events);
+    }
+    if let Some(path) = &settings.dead_letters {
+        pipeline = pipeline.dead_letters(Arc::new(FileDeadLetters::open(path)));
+    }
+    pipeline
 }
 
 /// Returns where the progress of a pipeline is kept: with the events if its sink can, else in a file.
@@ -135,12 +168,14 @@ pub async fn run(jobs: Vec<Job>, app: &App, config: Option<&Path>) -> Result<Vec
     let App { screen, quiet, .. } = app;
     let stop = Stop::new();
     let failed = Stop::new();
-    let meters: Vec<Arc<Meter>> =
-        jobs.iter().map(|j| Arc::new(Meter::new(screen, &j.stream, j.total))).collect();
+    let watchers: Vec<Watchers> = jobs.iter().map(|job| Watchers::new(job, screen)).collect();
+    let meters: Vec<_> = watchers.iter().map(|w| Arc::clone(&w.meter)).collect();
+    #[cfg(feature = "metrics")]
+    let (watchers, server) = serve(app, &jobs, watchers).await?;
     let mut running: FuturesUnordered<_> = jobs
         .into_iter()
-        .zip(&meters)
-        .map(|(job, meter)| Box::pin(job.run(meter, &stop, &failed, config)))
+        .zip(watchers)
+        .map(|(job, watchers)| Box::pin(job.run(watchers, &stop, &failed, config)))
         .collect();
     let reports = async {
         let mut reports = Vec::new();
@@ -164,41 +199,142 @@ pub async fn run(jobs: Vec<Job>, app: &App, config: Option<&Path>) -> Result<Vec
             false => progress::beat(screen, &meters).await,
         }
     };
+    let answers = async {
+        #[cfg(feature = "metrics")]
+        if let Some(server) = server {
+            server.run().await;
+        }
+        std::future::pending::<()>().await
+    };
     let signals = Signals::listen()?;
     tokio::select! {
         reports = reports => Ok(reports),
-        () = beat => Ok(Vec::new()), // never returns
-        () = signals.watch(&stop) => Ok(Vec::new()), // nor does this
+        // None of these ever returns.
+        () = beat => Ok(Vec::new()),
+        () = answers => Ok(Vec::new()),
+        () = signals.watch(&stop) => Ok(Vec::new()),
+    }
+}
+
+/// Adds what is seen from outside to those who watch the jobs, and what answers there.
+#[cfg(feature = "metrics")]
+async fn serve(
+    app: &App,
+    jobs: &[Job],
+    mut watchers: Vec<Watchers>,
+) -> Result<(Vec<Watchers>, Option<Server>)> {
+    let Some((serve, address)) = app.serve.as_ref().and_then(|s| Some((s, s.metrics_addr?))) else {
+        return Ok((watchers, None));
+    };
+    let mut board = Board::new();
+    let mut all = Vec::new();
+    for (job, watchers) in jobs.iter().zip(&mut watchers) {
+        let vitals = Arc::new(board.pipeline(&job.stream, job.files.clone()));
+        watchers.vitals = Some(Arc::clone(&vitals));
+        all.push(vitals);
+    }
+    let server = Server::bind(address, serve.stale_after, board, all).await?;
+    Ok((watchers, Some(server)))
+}
+
+/// Who is told how a job gets on.
+#[derive(Clone)]
+struct Watchers {
+    meter: Arc<Meter>,
+    #[cfg(feature = "metrics")]
+    vitals: Option<Arc<Vitals>>,
+}
+
+impl Watchers {
+    fn new(job: &Job, screen: &progress::Screen) -> Self {
+        Self {
+            meter: Arc::new(Meter::new(screen, &job.stream, job.options.total)),
+            #[cfg(feature = "metrics")]
+            vitals: None,
+        }
+    }
+
+    fn observe(&self, progress: &Progress<'_>) {
+        self.meter.observe(progress);
+        #[cfg(feature = "metrics")]
+        if let Some(vitals) = &self.vitals {
+            vitals.observe(progress);
+        }
+    }
+
+    fn begin(&self) {
+        self.meter.begin();
+        #[cfg(feature = "metrics")]
+        if let Some(vitals) = &self.vitals {
+            vitals.begin();
+        }
+    }
+
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "a bar just goes"))]
+    fn end(&self, failed: bool) {
+        self.meter.finish();
+        #[cfg(feature = "metrics")]
+        if let Some(vitals) = &self.vitals {
+            vitals.end(failed);
+        }
     }
 }
 
 impl Job {
     async fn run(
         self,
-        meter: &Arc<Meter>,
+        watchers: Watchers,
         stop: &Stop,
         failed: &Stop,
         config: Option<&Path>,
     ) -> Report {
-        let Self { stream, pipeline, follow, dry_run, .. } = self;
-        let observer = Arc::clone(meter);
-        let stop = async {
-            tokio::select! {
-                () = stop.requested() => {}
-                () = failed.requested(), if follow => {}
+        let Self { stream, mut pipeline, follow, options, mut changes, .. } = self;
+        let mut done = Summary::default();
+        let error = loop {
+            let mut next = None;
+            let stop = async {
+                let changed = async {
+                    match &mut changes {
+                        Some(changes) => next = Some(changes.next(&stream).await),
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = stop.requested() => {}
+                    () = failed.requested(), if follow => {}
+                    () = changed => {}
+                }
+            };
+            let observer = watchers.clone();
+            let result = pipeline.on_progress(move |p| observer.observe(&p)).run(stop).await;
+            let (summary, error) = match result {
+                Ok(summary) => (summary, None),
+                Err(e) => (e.summary, Some(e.error)),
+            };
+            done.add(&summary);
+            match next {
+                Some(parts) if error.is_none() => {
+                    info!(%stream, "going on with the new configuration");
+                    watchers.begin();
+                    pipeline = parts.pipeline(options);
+                }
+                _ => break error,
             }
         };
-        let result = pipeline.on_progress(move |p| observer.observe(&p)).run(stop).await;
-        meter.finish();
-        let (summary, error) = match result {
-            Ok(summary) => (summary, None),
-            Err(e) => (e.summary, Some(e.error)),
-        };
+        watchers.end(error.is_some());
         let error = error.map(|e| match config {
             Some(config) => checkpoint::advise_run(e, config, &stream),
             None => e,
         });
-        Report::new(stream, summary, error, dry_run)
+        Report::new(stream, done, error, options.dry_run)
+    }
+}
+
+impl Parts {
+    fn pipeline(self, options: Options) -> Pipeline {
+        let Self { settings, source, sink } = self;
+        let checkpoint = checkpoint(&settings, &sink, options.dry_run);
+        pipeline(&settings, source, sink, checkpoint, options)
     }
 }
 

@@ -88,6 +88,10 @@ pub struct Ship {
     /// [default: STREAM.dead-letters.ndjson in the state]
     #[arg(long, global = true, env = "AUDIT_DEAD_LETTERS", value_name = "FILE")]
     pub dead_letters: Option<PathBuf>,
+    /// How it can be watched.
+    #[cfg(feature = "metrics")]
+    #[command(flatten)]
+    pub serve: crate::metrics::Serve,
 }
 
 /// The commands that all such programs have.

@@ -1,7 +1,8 @@
 //! SIGINT and SIGTERM: the first asks for a clean stop, the second ends the program at once.
 
+use std::io;
+
 use audit_core::{Error, ErrorKind, Result};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::{exit, terminal};
@@ -30,11 +31,11 @@ impl Stop {
     }
 }
 
-/// Listens to the signals of a process.
+/// Listens to the signals of a process that ask it to end.
 #[derive(Debug)]
 pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: system::Signal,
+    terminate: system::Signal,
 }
 
 impl Signals {
@@ -43,14 +44,9 @@ impl Signals {
     /// # Errors
     /// [`ErrorKind::Unexpected`] when the operating system refuses.
     pub fn listen() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| {
-                Error::new(ErrorKind::Unexpected, "cannot listen to signals").because(e)
-            })
-        };
         Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
+            interrupt: system::interrupt().map_err(refused)?,
+            terminate: system::terminate().map_err(refused)?,
         })
     }
 
@@ -70,5 +66,81 @@ impl Signals {
             _ = self.interrupt.recv() => exit::SIGINT,
             _ = self.terminate.recv() => exit::SIGTERM,
         }
+    }
+}
+
+/// Listens to SIGHUP, which asks a process to read its configuration again. Never comes elsewhere
+/// than on Unix.
+#[derive(Debug)]
+pub(crate) struct Hangup(Option<system::Signal>);
+
+impl Hangup {
+    pub(crate) fn listen() -> Result<Self> {
+        system::hangup().map(Self).map_err(refused)
+    }
+
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn refused(error: io::Error) -> Error {
+    Error::new(ErrorKind::Unexpected, "cannot listen to signals").because(error)
+}
+
+#[cfg(unix)]
+mod system {
+    use std::io::Result;
+
+    pub(super) use tokio::signal::unix::Signal;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    pub(super) fn interrupt() -> Result<Signal> {
+        signal(SignalKind::interrupt())
+    }
+
+    pub(super) fn terminate() -> Result<Signal> {
+        signal(SignalKind::terminate())
+    }
+
+    pub(super) fn hangup() -> Result<Option<Signal>> {
+        signal(SignalKind::hangup()).map(Some)
+    }
+}
+
+#[cfg(windows)]
+mod system {
+    use std::io::Result;
+
+    use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c};
+
+    #[derive(Debug)]
+    pub(super) enum Signal {
+        Interrupt(CtrlC),
+        Terminate(CtrlBreak),
+    }
+
+    impl Signal {
+        pub(super) async fn recv(&mut self) -> Option<()> {
+            match self {
+                Self::Interrupt(signal) => signal.recv().await,
+                Self::Terminate(signal) => signal.recv().await,
+            }
+        }
+    }
+
+    pub(super) fn interrupt() -> Result<Signal> {
+        ctrl_c().map(Signal::Interrupt)
+    }
+
+    pub(super) fn terminate() -> Result<Signal> {
+        ctrl_break().map(Signal::Terminate)
+    }
+
+    pub(super) fn hangup() -> Result<Option<Signal>> {
+        Ok(None)
     }
 }

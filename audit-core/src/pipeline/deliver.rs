@@ -1,5 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Filter, Observer, Progress, Stopping, Summary};
@@ -25,6 +27,7 @@ pub(super) struct Outlet {
 pub(super) struct Settled {
     pub(super) counts: Summary,
     pub(super) revision: Option<Revision>,
+    pub(super) took: Duration,
 }
 
 /// What became of a batch that was to be settled.
@@ -75,6 +78,7 @@ impl Outlet {
         after: Option<Revision>,
         stopping: &Stopping,
     ) -> Result<(Settled, Cursor), Halt> {
+        let started = Instant::now();
         let mut counts = count(&batch);
         let Batch { mut events, rejected: mut letters, cursor } = batch;
         if let (None, Some(letter)) = (&self.dead_letters, letters.first()) {
@@ -84,7 +88,8 @@ impl Outlet {
         self.deliver(events, &mut letters, &mut counts, stopping).await?;
         self.bury(letters, &mut counts, stopping).await?;
         let revision = self.save(&cursor, after, &mut counts, stopping).await?;
-        Ok((Settled { counts, revision: Some(revision) }, cursor))
+        let took = started.elapsed();
+        Ok((Settled { counts, revision: Some(revision), took }, cursor))
     }
 
     /// Counts a batch as if it had been delivered.
@@ -97,7 +102,7 @@ impl Outlet {
         let kept = |event: &&AuditEvent| self.filter.as_ref().is_none_or(|keep| keep(event));
         counts.delivered = batch.events.iter().filter(kept).count() as u64;
         counts.filtered = batch.events.len() as u64 - counts.delivered;
-        Settling::Done(Settled { counts, revision }, batch.cursor)
+        Settling::Done(Settled { counts, revision, took: Duration::ZERO }, batch.cursor)
     }
 
     fn filter(&self, events: &mut Vec<AuditEvent>, counts: &mut Summary) {
@@ -296,7 +301,7 @@ fn judge(
 }
 
 /// How long an error asks to wait; nothing is shortest.
-fn asked(error: &Error) -> Option<std::time::Duration> {
+fn asked(error: &Error) -> Option<Duration> {
     match error.retry() {
         crate::Retry::After(delay) => Some(delay),
         _ => None,

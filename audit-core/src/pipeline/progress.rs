@@ -40,16 +40,19 @@ impl Summary {
         self.read == self.delivered + self.duplicates + self.dead_lettered + self.filtered
     }
 
-    pub(super) fn add(&mut self, batch: &Self) {
-        self.read += batch.read;
-        self.delivered += batch.delivered;
-        self.duplicates += batch.duplicates;
-        self.dead_lettered += batch.dead_lettered;
-        self.filtered += batch.filtered;
-        self.batches += batch.batches;
-        self.retries += batch.retries;
-        self.bytes += batch.bytes;
-        self.latest = self.latest.max(batch.latest);
+    /// Adds what a later batch or run has done.
+    pub fn add(&mut self, later: &Self) {
+        self.read += later.read;
+        self.delivered += later.delivered;
+        self.duplicates += later.duplicates;
+        self.dead_lettered += later.dead_lettered;
+        self.filtered += later.filtered;
+        self.batches += later.batches;
+        self.retries += later.retries;
+        self.bytes += later.bytes;
+        self.latest = self.latest.max(later.latest);
+        self.interrupted = later.interrupted;
+        self.elapsed += later.elapsed;
     }
 }
 
@@ -57,8 +60,20 @@ impl Summary {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// A batch is settled; the sums so far.
-    Settled(&'a Summary),
+    /// A batch was read.
+    Read {
+        /// Until when the oldest unread record is kept, as [`Source::kept_until`] says.
+        ///
+        /// [`Source::kept_until`]: crate::Source::kept_until
+        kept_until: Option<DateTime<Utc>>,
+    },
+    /// A batch is settled.
+    Settled {
+        /// The sums so far.
+        total: &'a Summary,
+        /// How long it took to deliver this batch and to save its cursor, with all retries.
+        took: Duration,
+    },
     /// A call failed and is made again after the delay.
     Retrying {
         /// Why it failed. Rate limiting is one reason among others.

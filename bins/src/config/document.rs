@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Deserializer, Spanned};
 
 use super::hint;
-use super::interpolate::{environment, interpolate};
+use super::interpolate::{content, interpolate, variable};
 
 pub(super) type Table = Spanned<DeTable<'static>>;
 
@@ -20,6 +20,7 @@ pub(super) type Table = Spanned<DeTable<'static>>;
 pub(super) struct Document {
     file: Arc<File>,
     root: Table,
+    values: Vec<PathBuf>,
 }
 
 /// What is needed to say where something stands.
@@ -46,12 +47,19 @@ impl Document {
                 .with("path", path.display())
                 .because(e)
         })?;
-        // A process reads its configuration once, and the tables borrow from it until the end.
+        // A process reads its configuration once, or again when people have changed it, and the
+        // tables borrow from it until the end.
         let text: &'static str = text.leak();
         let file = Arc::new(File { path: path.to_owned(), text });
         let mut root = DeTable::parse(text).map_err(|e| file.error("", &e))?;
-        file.interpolate(root.get_mut(), "")?;
-        Ok(Self { file, root })
+        let mut values = Vec::new();
+        file.interpolate(root.get_mut(), "", &mut values)?;
+        Ok(Self { file, root, values })
+    }
+
+    /// Returns the files that values were read from.
+    pub(super) fn values(&self) -> &[PathBuf] {
+        &self.values
     }
 
     pub(super) fn root(&self) -> &Table {
@@ -180,19 +188,38 @@ impl File {
         }
     }
 
-    /// Replaces the variables in all values below a table.
-    fn interpolate(&self, table: &mut DeTable<'static>, at: &str) -> Result<()> {
+    /// Replaces the variables in all values below a table, and notes the files it has read.
+    fn interpolate(
+        &self,
+        table: &mut DeTable<'static>,
+        at: &str,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<()> {
         for (key, value) in table.iter_mut() {
-            self.interpolate_value(value, &join(at, key.get_ref()))?;
+            self.interpolate_value(value, &join(at, key.get_ref()), files)?;
         }
         Ok(())
     }
 
-    fn interpolate_value(&self, value: &mut Spanned<DeValue<'static>>, at: &str) -> Result<()> {
+    fn interpolate_value(
+        &self,
+        value: &mut Spanned<DeValue<'static>>,
+        at: &str,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<()> {
         let span = value.span();
         match value.get_mut() {
             DeValue::String(text) => {
-                let replaced = interpolate(text, environment).map_err(|e| {
+                let lookup = |name: &str| match name.strip_prefix("file:") {
+                    Some(path) => {
+                        let path = self.path.parent().unwrap_or(Path::new("")).join(path);
+                        let found = content(&path);
+                        files.push(path);
+                        found
+                    }
+                    None => variable(name),
+                };
+                let replaced = interpolate(text, lookup).map_err(|e| {
                     e.while_doing("read the configuration")
                         .with("key", at)
                         .with("at", self.place(Some(span)))
@@ -202,9 +229,9 @@ impl File {
                 }
                 Ok(())
             }
-            DeValue::Table(table) => self.interpolate(table, at),
+            DeValue::Table(table) => self.interpolate(table, at, files),
             DeValue::Array(array) => {
-                array.iter_mut().try_for_each(|value| self.interpolate_value(value, at))
+                array.iter_mut().try_for_each(|value| self.interpolate_value(value, at, files))
             }
             _ => Ok(()),
         }
@@ -264,6 +291,26 @@ fn without_values(message: &str) -> String {
         }
         _ => message.to_owned(),
     }
+}
+
+/// Adds the files that a table of an adapter names: certificates, keys, secrets.
+pub(super) fn named_files(table: &Table, dir: &Path, found: &mut Vec<PathBuf>) {
+    fn walk(table: &DeTable<'static>, in_tls: bool, dir: &Path, found: &mut Vec<PathBuf>) {
+        for (key, value) in table {
+            let key = key.get_ref().as_ref();
+            match value.get_ref() {
+                DeValue::Table(table) => walk(table, key == "tls", dir, found),
+                DeValue::String(path)
+                    if key.ends_with("_file")
+                        || (in_tls && matches!(key, "ca" | "cert" | "key")) =>
+                {
+                    found.push(dir.join(path.as_ref()));
+                }
+                _ => {}
+            }
+        }
+    }
+    walk(table.get_ref(), false, dir, found);
 }
 
 fn join(at: &str, key: &str) -> String {

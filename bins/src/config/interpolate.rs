@@ -1,6 +1,7 @@
-//! `${VARIABLE}` in values, and the `.env` file.
+//! `${VARIABLE}` and `${file:PATH}` in values, and the `.env` file.
 
-use std::env;
+use std::path::Path;
+use std::{env, fs};
 
 use audit_core::{Error, ErrorKind, Result};
 
@@ -23,10 +24,11 @@ pub fn load_dot_env() -> Result<()> {
     }
 }
 
-/// Replaces each `${VARIABLE}` by its value, and `$$` by `$`. None: there was nothing to replace.
+/// Replaces each `${NAME}` by what `lookup` finds, and `$$` by `$`. None: there was nothing to
+/// replace.
 pub(super) fn interpolate(
     text: &str,
-    lookup: impl Fn(&str) -> Option<String>,
+    mut lookup: impl FnMut(&str) -> Result<String>,
 ) -> Result<Option<String>> {
     if !text.contains('$') {
         return Ok(None);
@@ -43,7 +45,7 @@ pub(super) fn interpolate(
                 Error::new(ErrorKind::Config, "`${` without `}`")
                     .with_hint("write `$$` for a dollar sign")
             })?;
-            out.push_str(&value(name, &lookup)?);
+            out.push_str(&lookup(name)?);
             after
         } else {
             out.push('$');
@@ -54,32 +56,35 @@ pub(super) fn interpolate(
     Ok(Some(out))
 }
 
-fn value(name: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String> {
+/// Reads a variable of the environment.
+pub(super) fn variable(name: &str) -> Result<String> {
     let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(usable) {
         return Err(Error::new(ErrorKind::Config, "not the name of a variable")
             .with("name", name.escape_debug())
-            .with_hint("write `${NAME}`, or `$$` for a dollar sign"));
+            .with_hint("write `${NAME}` or `${file:PATH}`, or `$$` for a dollar sign"));
     }
-    lookup(name).ok_or_else(|| {
+    env::var(name).map_err(|_| {
         Error::new(ErrorKind::Config, "the variable is not set")
             .with("variable", name)
             .with_hint("set it in the environment or in a `.env` file")
     })
 }
 
-/// Reads the environment.
-pub(super) fn environment(name: &str) -> Option<String> {
-    env::var(name).ok()
+/// Reads a file that holds one value, as orchestrators mount secrets.
+pub(super) fn content(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).map_err(|e| {
+        Error::new(ErrorKind::Config, "cannot read the file of a value")
+            .with("path", path.display())
+            .because(e)
+    })?;
+    // Editors end the line, values do not.
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lookup(name: &str) -> Option<String> {
-        (name == "A").then(|| "${B}\"\nx = 1".to_owned())
-    }
 
     #[test]
     fn replaces_once_and_escapes() {
@@ -90,10 +95,24 @@ mod tests {
             ("a$b$", Some("a$b$")),
         ];
         for (text, expected) in cases {
+            let lookup = |name: &str| match name {
+                "A" => Ok("${B}\"\nx = 1".to_owned()),
+                name => variable(name),
+            };
             assert_eq!(interpolate(text, lookup).unwrap().as_deref(), expected, "{text}");
         }
-        for text in ["${MISSING}", "${", "${}", "${a b}"] {
-            assert_eq!(interpolate(text, lookup).unwrap_err().kind(), ErrorKind::Config, "{text}");
+        for text in ["${AUDIT_TEST_MISSING}", "${", "${}", "${a b}"] {
+            let kind = interpolate(text, variable).unwrap_err().kind();
+            assert_eq!(kind, ErrorKind::Config, "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_holds_a_value_without_the_end_of_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        fs::write(&file, " two words\r\n").unwrap();
+        assert_eq!(content(&file).unwrap(), " two words");
+        assert_eq!(content(dir.path()).unwrap_err().kind(), ErrorKind::Config);
     }
 }

@@ -125,4 +125,9 @@ impl app::Options for Cli {
     fn global(&self) -> &Global {
         &self.global
     }
+
+    #[cfg(feature = "metrics")]
+    fn serve(&self) -> Option<&crate::metrics::Serve> {
+        Some(&self.ship.serve)
+    }
 }
