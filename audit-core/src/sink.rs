@@ -50,8 +50,8 @@ pub trait Sink: Send + Sync {
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Written {
-    /// How many of the delivered were there already, from an earlier try.
-    pub duplicates: usize,
+    /// The places of those in the slice that were there already, from an earlier try; each once.
+    pub duplicates: Vec<usize>,
     /// The events that were not delivered, each once.
     pub failures: Vec<Failure>,
 }

@@ -135,7 +135,7 @@ fn bulk(c: &mut Criterion) {
         let sink = ElasticSink::new(config).unwrap();
         let write = || {
             let written = runtime.block_on(sink.write(&batch)).unwrap();
-            assert!(written.failures.is_empty() && written.duplicates == 0);
+            assert!(written.failures.is_empty() && written.duplicates.is_empty());
         };
         group.bench_function(format!("{name} (CPU)"), |b| {
             b.iter_custom(|rounds| {

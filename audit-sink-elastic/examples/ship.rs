@@ -25,7 +25,7 @@ async fn main() -> Result<()> {
         let sink = ElasticSink::new(ElasticConfig::new(&host, &index)?)?;
         sink.check().await?;
         let written = sink.write(&events).await?;
-        println!("{index}: {} of 3 events were there already", written.duplicates);
+        println!("{index}: {} of 3 events were there already", written.duplicates.len());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use audit_core::{Error, Failure, Result, Retry, Written};
 /// What has become of a write so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    pub(crate) duplicates: usize,
+    pub(crate) duplicates: Vec<usize>,
     failures: Vec<Failure>,
     /// How many of the failures are held back by the state of the cluster, not by the document.
     held: usize,
@@ -36,7 +36,7 @@ impl Report {
 
     /// Adds what was noted of other events.
     pub(crate) fn merge(&mut self, other: Self) {
-        self.duplicates += other.duplicates;
+        self.duplicates.extend(other.duplicates);
         self.failures.extend(other.failures);
         self.held += other.held;
     }

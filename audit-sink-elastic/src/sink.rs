@@ -167,7 +167,7 @@ impl ElasticSink {
             let error = || verdict.error(outcome.status, &outcome.cause(), None);
             match verdict {
                 Verdict::Stored => self.proven.store(true, Ordering::Relaxed),
-                Verdict::Exists if !self.settings.verify => report.duplicates += 1,
+                Verdict::Exists if !self.settings.verify => report.duplicates.push(item.index),
                 Verdict::Exists => {
                     let Some(event) = events.get(item.index) else {
                         report.fail(item.index, error());
@@ -209,7 +209,9 @@ impl ElasticSink {
                     .with("index", shown(&taken.index))
             };
             match (found, self.rules.id_from) {
-                (Found::Same, _) | (Found::Unreadable, IdFrom::Event) => report.duplicates += 1,
+                (Found::Same, _) | (Found::Unreadable, IdFrom::Event) => {
+                    report.duplicates.push(item.index);
+                }
                 (Found::Other, _) => {
                     let hint =
                         "two sources write the same ids: give each an index or a name of its own";

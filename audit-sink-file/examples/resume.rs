@@ -24,7 +24,7 @@ async fn main() -> Result<()> {
         sink.check().await?;
         let written = sink.write(&events).await?;
         sink.close().await?;
-        println!("{path}: {} events were there already", written.duplicates);
+        println!("{path}: {} events were there already", written.duplicates.len());
     }
     Ok(())
 }

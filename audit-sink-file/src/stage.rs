@@ -28,7 +28,7 @@ impl Stage {
         for (index, event) in events.iter().enumerate() {
             let id = window::hash(event.id.as_str(), seed);
             if !window.insert(id) {
-                written.duplicates += 1;
+                written.duplicates.push(index);
             } else if self.push(event, index, format, layout, &mut written) {
                 self.ids.push(id);
             } else {

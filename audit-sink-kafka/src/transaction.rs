@@ -281,8 +281,10 @@ impl Sink for TransactionalSink {
         let mut state = self.state.lock().await;
         // What is staged is in the transaction already, or goes into the next one.
         let staged: HashSet<_> = state.staged.iter().map(|event| event.id.clone()).collect();
-        let new = events.iter().enumerate().filter(|(_, event)| !staged.contains(&event.id));
-        let (places, new): (Vec<_>, Vec<_>) = new.unzip();
+        let (new, old): (Vec<_>, Vec<_>) =
+            events.iter().enumerate().partition(|(_, event)| !staged.contains(&event.id));
+        let duplicates = old.into_iter().map(|(place, _)| place).collect();
+        let (places, new): (Vec<_>, Vec<_>) = new.into_iter().unzip();
         let mut failures = match self.put(&mut state, &new).await {
             Ok(failures) => failures,
             Err(error) => {
@@ -297,7 +299,7 @@ impl Sink for TransactionalSink {
         for failure in &mut failures {
             failure.index = places.get(failure.index).copied().unwrap_or(failure.index);
         }
-        Ok(Written { duplicates: events.len() - new.len(), failures })
+        Ok(Written { duplicates, failures })
     }
 
     async fn close(&self) -> Result<()> {

@@ -115,7 +115,7 @@ impl Sink for ReportSink {
                 ids.push(id);
                 facts::count(event, hour, &mut counts);
             } else {
-                written.duplicates += 1;
+                written.duplicates.push(index);
             }
         }
         if ids.is_empty() {

@@ -8,8 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
-use audit_core::{Error, ErrorKind, Result, StreamId};
-use chrono::Utc;
+use audit_core::{Clock, Error, ErrorKind, Result, StreamId};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -147,7 +146,7 @@ impl Board {
             // Read each time, since they are renewed while this runs.
             match certificates::first_expiry(file) {
                 Some(left) => {
-                    let at = seconds(Utc::now().timestamp_millis()) + left.as_secs_f64();
+                    let at = seconds(Clock::system().now().timestamp_millis()) + left.as_secs_f64();
                     self.families.certificate.get_or_create(&labels).set(at);
                 }
                 None => drop(self.families.certificate.remove(&labels)),

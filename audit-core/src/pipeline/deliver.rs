@@ -267,18 +267,20 @@ fn judge(
 ) -> Result<Judged, Halt> {
     let Written { duplicates, mut failures } = written;
     failures.sort_by_key(|f| f.index);
-    let named_twice = failures.windows(2).any(|pair| pair[0].index == pair[1].index);
-    let beyond = failures.last().is_some_and(|f| f.index >= events.len());
-    if named_twice || beyond || duplicates + failures.len() > events.len() {
+    let mut named: Vec<_> = failures.iter().map(|f| f.index).chain(duplicates.clone()).collect();
+    named.sort_unstable();
+    let named_twice = named.windows(2).any(|pair| pair[0] == pair[1]);
+    let beyond = named.last().is_some_and(|index| *index >= events.len());
+    if named_twice || beyond {
         return Err(Error::new(ErrorKind::Unexpected, "the sink's report does not fit the batch")
             .with("events", events.len())
             .with("failures", failures.len())
-            .with("duplicates", duplicates)
+            .with("duplicates", duplicates.len())
             .with_hint("this is a defect of the sink; nothing was marked as delivered")
             .into());
     }
-    counts.duplicates += duplicates as u64;
-    counts.delivered += (events.len() - failures.len() - duplicates) as u64;
+    counts.duplicates += duplicates.len() as u64;
+    counts.delivered += (events.len() - failures.len() - duplicates.len()) as u64;
 
     let mut judged = Judged { retry: Vec::new(), rejected: Vec::new(), delay_for: None };
     let mut failures = failures.into_iter().peekable();

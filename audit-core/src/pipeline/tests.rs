@@ -113,7 +113,7 @@ fn failing(index: usize, kind: ErrorKind) -> Failure {
 }
 
 fn refuses(failures: Vec<Failure>) -> Answer {
-    Answer::Says(Ok(Written { duplicates: 0, failures }))
+    Answer::Says(Ok(Written { duplicates: vec![], failures }))
 }
 
 fn fails(kind: ErrorKind) -> Answer {
@@ -281,7 +281,7 @@ async fn without_dead_letters_the_first_bad_record_stops_the_run() {
 #[tokio::test(start_paused = true)]
 async fn the_books_balance_with_every_fate_at_once() {
     let mut written = Written::all();
-    written.duplicates = 1;
+    written.duplicates.push(1);
     written.failures.push(failing(2, ErrorKind::Rejected));
     let bench = Bench::new(vec![Answer::Says(Ok(written))]);
     let error = Error::new(ErrorKind::InvalidData, "broken");
@@ -300,9 +300,10 @@ async fn the_books_balance_with_every_fate_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_report_that_does_not_fit_stops_the_run() {
-    for failures in [vec![9], vec![0, 0], vec![0, 1]] {
+    let reports = [(vec![9], vec![]), (vec![0, 0], vec![]), (vec![0], vec![0]), (vec![], vec![2])];
+    for (failures, duplicates) in reports {
         let failures = failures.into_iter().map(|i| failing(i, ErrorKind::Timeout)).collect();
-        let report = Written { duplicates: 1, failures };
+        let report = Written { duplicates, failures };
         let bench = Bench::new(vec![Answer::Says(Ok(report))]);
         let stopped = bench.pipeline(vec![batch(1, "a b")]).run(pending()).await.unwrap_err();
         assert_eq!(stopped.error.kind(), ErrorKind::Unexpected);
@@ -492,7 +493,7 @@ impl Source for Counting {
 #[tokio::test(start_paused = true)]
 async fn a_bounded_run_counts_what_is_in_the_sink_and_not_what_was_tried() {
     let refused = |n| failing(n, ErrorKind::Rejected);
-    let duplicate = Written { duplicates: 1, failures: vec![] };
+    let duplicate = Written { duplicates: vec![0], failures: vec![] };
     let bench = Bench::new(vec![
         refuses(vec![refused(0), refused(1)]),
         refuses(vec![refused(0)]),

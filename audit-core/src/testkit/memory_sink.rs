@@ -71,7 +71,7 @@ impl MemoryDestination {
             if let Some(kind) = state.items.get_mut(&event.id).and_then(VecDeque::pop_front) {
                 written.failures.push(Failure { index, error: failed(kind) });
             } else if self.deduplicates && state.stored.iter().any(|(id, _)| *id == event.id) {
-                written.duplicates += 1;
+                written.duplicates.push(index);
             } else {
                 state.stored.push((event.id.clone(), event.raw.get().to_owned()));
             }

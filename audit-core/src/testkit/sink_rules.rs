@@ -180,7 +180,7 @@ pub async fn k07_sends_nothing_for_nothing(h: Harness<'_>) -> Verdict {
     h.fail_call(ErrorKind::Unavailable, When::Before).await;
     let before = h.requests();
     let written = sink.write(&[]).await.or_violation("a write of nothing")?;
-    ensure(written.failures.is_empty() && written.duplicates == 0, || {
+    ensure(written.failures.is_empty() && written.duplicates.is_empty(), || {
         format!("a write of nothing is reported as {written:?}")
     })?;
     ensure(h.requests() == before, || "a request was sent for no events".into())?;
@@ -270,8 +270,10 @@ async fn write_all(h: Harness<'_>, sink: &Arc<dyn Sink>, events: &[AuditEvent]) 
         let text = whole(&failure.error);
         return Err(Violation::new(format!("event {} was not written: {text}", failure.index)));
     }
-    ensure(written.duplicates <= events.len(), || {
-        format!("{} duplicates are reported of {} events", written.duplicates, events.len())
+    let named: BTreeSet<_> = written.duplicates.iter().copied().collect();
+    let fits = named.len() == written.duplicates.len() && named.iter().all(|n| *n < events.len());
+    ensure(fits, || {
+        format!("{:?} are reported as duplicates of {} events", written.duplicates, events.len())
     })?;
     h.written(sink).await;
     Ok(())

@@ -127,7 +127,7 @@ impl Sink for StopsAtTheFirstFailure {
             let mut written = self.0.write(std::slice::from_ref(event)).await?;
             if let Some(failure) = written.failures.pop() {
                 let failures = vec![Failure { index, ..failure }];
-                return Ok(Written { duplicates: 0, failures });
+                return Ok(Written { duplicates: vec![], failures });
             }
         }
         Ok(Written::all())

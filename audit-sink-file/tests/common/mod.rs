@@ -32,7 +32,7 @@ pub fn sink(path: &Path) -> FileSink {
 pub async fn put(sink: &FileSink, numbers: impl IntoIterator<Item = u64>) -> Result<usize> {
     let written = sink.write(&events(numbers)).await?;
     assert!(written.failures.is_empty());
-    Ok(written.duplicates)
+    Ok(written.duplicates.len())
 }
 
 /// The text of a file, decompressed by its name's ending; empty if there is none.

@@ -2,8 +2,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use audit_core::{ErrorKind, Progress, StreamId, Summary};
-use chrono::Utc;
+use audit_core::{Clock, ErrorKind, Progress, StreamId, Summary};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -22,6 +21,7 @@ pub struct Vitals {
     contact: Seconds,
     kept_until: Box<dyn Fn(f64) + Send + Sync>,
     seen: Mutex<Seen>,
+    clock: Clock,
 }
 
 struct Seen {
@@ -95,6 +95,7 @@ impl Vitals {
             contact: families.contact.get_or_create_owned(&of),
             kept_until,
             seen: Mutex::new(seen),
+            clock: Clock::system(),
         };
         vitals.show(State::Running);
         vitals
@@ -102,7 +103,7 @@ impl Vitals {
 
     /// Learns what the pipeline reports.
     pub fn observe(&self, progress: &Progress<'_>) {
-        let now = seconds(Utc::now().timestamp_millis());
+        let now = seconds(self.clock.now().timestamp_millis());
         match progress {
             Progress::Read { kept_until: Some(at) } => {
                 (self.kept_until)(seconds(at.timestamp_millis()));
