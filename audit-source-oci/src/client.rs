@@ -7,11 +7,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Response, StatusCode, Url};
+use reqwest::{Certificate, NoProxy, Proxy, Response, StatusCode, Url};
+use tokio::task::spawn_blocking;
 
 use crate::config::{AuthMethod, OciConfig};
 use crate::credentials::{Credentials, Signer};
 use crate::error::{Failure, Refused, of_transport};
+use crate::principal::METADATA_HOST;
 use crate::profile::{expand, read_text};
 use crate::region;
 use crate::sign::{Request, http_date};
@@ -67,7 +69,8 @@ impl Client {
         let addresses = [&config.endpoint, &config.identity_endpoint];
         let is_plain =
             |url: &Option<String>| url.as_deref().is_some_and(|url| url.starts_with("http://"));
-        if addresses.into_iter().all(is_plain) {
+        let exchange = config.auth == AuthMethod::InstancePrincipal;
+        if addresses.into_iter().all(is_plain) && !exchange && config.proxy.is_none() {
             // Without TLS no authorities are needed, and reading them takes longer than an answer.
             builder = builder.tls_certs_only([]);
         }
@@ -86,15 +89,12 @@ impl Client {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        let plain = |endpoint: &Option<String>| {
-            endpoint.as_deref().is_some_and(|address| address.starts_with("http://"))
-        };
-        if config.auth != AuthMethod::InstancePrincipal
-            && plain(&config.endpoint)
-            && plain(&config.identity_endpoint)
-        {
-            // Reading the system's certificates takes longer than many a run against a stand-in.
-            builder = builder.tls_certs_only([]);
+        if let Some(proxy) = config.proxy()? {
+            let direct = [METADATA_HOST, config.no_proxy.as_deref().unwrap_or_default()].join(",");
+            let proxy = Proxy::all(proxy).map_err(|e| {
+                Error::new(ErrorKind::Config, "the proxy cannot be used").because(e.without_url())
+            })?;
+            builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&direct)));
         }
         let http = builder.build().map_err(|e| {
             Error::new(ErrorKind::Config, "cannot prepare TLS").because(e.without_url())
@@ -167,7 +167,12 @@ impl Client {
         })
     }
 
-    async fn send(&self, url: &Url, signer: &Signer, has_page: bool) -> Result<Answer, Failure> {
+    async fn send(
+        &self,
+        url: &Url,
+        signer: &Arc<Signer>,
+        has_page: bool,
+    ) -> Result<Answer, Failure> {
         let host = match (url.host_str().unwrap_or_default(), url.port()) {
             (host, Some(port)) => format!("{host}:{port}"),
             (host, None) => host.to_owned(),
@@ -177,17 +182,7 @@ impl Client {
             None => url.path().to_owned(),
         };
         let date = http_date(self.clock.now());
-        let request =
-            Request { method: "get", target: &target, host: Some(&host), date: &date, body: None };
-        let authorization =
-            request.authorization(signer.key_id.expose(), &signer.key).map_err(Failure::all)?;
-        let mut authorization = HeaderValue::try_from(authorization).map_err(|_| {
-            Failure::all(Error::new(
-                ErrorKind::Config,
-                "the credentials cannot be sent in a header",
-            ))
-        })?;
-        authorization.set_sensitive(true);
+        let authorization = authorize(signer, &target, &host, &date).await.map_err(Failure::all)?;
         let request = self
             .http
             .get(url.clone())
@@ -222,6 +217,29 @@ impl Client {
         failure.error = failure.error.with("host", host);
         Err(failure)
     }
+}
+
+/// Signs a request, on a thread that may compute: a signature takes longer than all else that a
+/// request needs, and others would have to wait for it.
+async fn authorize(
+    signer: &Arc<Signer>,
+    target: &str,
+    host: &str,
+    date: &str,
+) -> Result<HeaderValue> {
+    let [target, host, date] = [target, host, date].map(str::to_owned);
+    let signer = Arc::clone(signer);
+    let sign = move || {
+        Request { method: "get", target: &target, host: Some(&host), date: &date, body: None }
+            .authorization(signer.key_id.expose(), &signer.key)
+    };
+    let signed = spawn_blocking(sign).await.map_err(|e| {
+        Error::new(ErrorKind::Unexpected, "signing a request was interrupted").because(e)
+    })?;
+    let mut authorization = HeaderValue::try_from(signed?)
+        .map_err(|_| Error::new(ErrorKind::Config, "the credentials cannot be sent in a header"))?;
+    authorization.set_sensitive(true);
+    Ok(authorization)
 }
 
 /// Reads a body to its end, or up to a limit.

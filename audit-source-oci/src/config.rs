@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use audit_core::{Error, ErrorKind, Result, Secret};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use reqwest::Url;
 use serde::{Deserialize, Deserializer};
 
 use crate::filter::Preset;
+use crate::spelling::Keys;
 
 /// What to read of OCI Audit, and as whom: the options of an [`OciSource`](crate::OciSource).
 ///
@@ -81,6 +83,8 @@ pub struct OciConfig {
     /// Blanks credentials, tokens and signatures in the record. Default true; false keeps every
     /// byte as received.
     pub redact: bool,
+    /// How the keys of records are spelled. Default: as received.
+    pub keys: Keys,
     /// Goes on behind a window that cannot be read, and records it in the
     /// [`Report`](crate::Report). Default false: it ends the run.
     pub allow_gaps: bool,
@@ -105,6 +109,12 @@ pub struct OciConfig {
     pub domain: Option<String>,
     /// Certificates (PEM) to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The proxy to go through: `http://user:password@proxy.example:3128`. Default: none, whatever the
+    /// environment says. An instance's metadata are always asked directly.
+    pub proxy: Option<Secret>,
+    /// What is asked directly all the same: domains and addresses with commas between, as in
+    /// `NO_PROXY`.
+    pub no_proxy: Option<String>,
     /// How long to wait for an answer to begin or to go on. Default 60 s.
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
@@ -145,6 +155,7 @@ impl Default for OciConfig {
             events: Vec::new(),
             preset: None,
             redact: true,
+            keys: Keys::default(),
             allow_gaps: false,
             max_event_bytes: 8 << 20,
             spool_dir: None,
@@ -155,6 +166,8 @@ impl Default for OciConfig {
             metadata_url: None,
             domain: None,
             ca_file: None,
+            proxy: None,
+            no_proxy: None,
             request_timeout: Duration::from_secs(60),
             max_attempts: 8,
             retry_for: Duration::from_secs(600),
@@ -209,7 +222,19 @@ impl OciConfig {
                 .with("option", "resource_principal")
                 .with_hint("the programs take it from OCI_RESOURCE_PRINCIPAL_…"));
         }
-        Ok(())
+        self.proxy().map(drop)
+    }
+
+    /// Returns the proxy's address, which may hold a password.
+    pub(crate) fn proxy(&self) -> Result<Option<Url>> {
+        let proxy = self.proxy.as_ref().map(|proxy| proxy.expose().trim());
+        let Some(text) = proxy.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.map(Some).ok_or_else(|| {
+            wrong("not the address of a proxy")
+                .with("option", "proxy")
+                .with_hint("give http://user:password@proxy.example:3128")
+        })
     }
 }
 
@@ -302,6 +327,9 @@ mod tests {
             r#"{"auth":"resource_principal"}"#,
             r#"{"compartment":"ocid1.tenancy.oc1..x"}"#,
             r#"{"preset":"everything"}"#,
+            r#"{"keys":"kebab"}"#,
+            r#"{"proxy":"proxy.example:3128"}"#,
+            r#"{"proxy":"socks5://proxy.example"}"#,
         ] {
             assert!(parse(json).is_err(), "{json}");
         }
@@ -309,7 +337,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let json = r#"{"key":"canary","pass_phrase":"canary","auth":"resource_principal",
+        let json = r#"{"key":"canary","pass_phrase":"canary","proxy":"http://u:canary@p","auth":"resource_principal",
             "resource_principal":{"token":"canary","private_key":"canary","region":"fra"}}"#;
         let config = parse(json).unwrap();
         assert!(!format!("{config:?}{config:#?}").contains("canary"));

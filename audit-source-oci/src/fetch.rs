@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use audit_core::{Error, ErrorKind};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -48,9 +49,16 @@ pub(crate) struct Fetcher {
     pub(crate) client: Arc<Client>,
     pub(crate) config: Arc<OciConfig>,
     pub(crate) report: Report,
+    /// One for each window that may be fetched at the same time; given in the order of asking.
+    permits: Semaphore,
 }
 
 impl Fetcher {
+    pub(crate) fn new(client: Arc<Client>, config: Arc<OciConfig>, report: Report) -> Self {
+        let permits = Semaphore::new(config.concurrency.min(Semaphore::MAX_PERMITS));
+        Self { client, config, report, permits }
+    }
+
     /// Fetches a window page by page, until its last page or a failure was handed on.
     pub(crate) async fn run(
         self: Arc<Self>,
@@ -61,8 +69,16 @@ impl Fetcher {
         let mut restarts = 0;
         let mut token = unit.page.clone();
         let mut track = Track::default();
+        let mut permit = None;
         loop {
-            lane.room().await;
+            if !lane.has_room() {
+                // The one whose turn it is may be waiting for a permit: only it makes room.
+                permit = None;
+                lane.room().await;
+            }
+            if permit.is_none() {
+                permit = self.permits.acquire().await.ok();
+            }
             let page = match self.page(&unit, token.clone(), &mut lane).await {
                 Ok((page, print)) => track.check(page, print),
                 Err(failure) => Err(failure),

@@ -4,6 +4,7 @@ use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Limit, Resul
 use chrono::{DateTime, Utc};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use crate::config::OciConfig;
 use crate::cursor::At;
 use crate::elements::{Element, Elements};
 use crate::envelope;
@@ -12,6 +13,7 @@ use crate::filter::Filter;
 use crate::redact::{redact, redact_broken};
 use crate::report::Report;
 use crate::seen::Seen;
+use crate::spelling::{Keys, snake};
 use crate::spool::Body;
 
 /// How many records are remembered, to tell repeated ones.
@@ -19,12 +21,13 @@ const SEEN: usize = 20_000;
 
 /// Makes events of the records of pages.
 pub(crate) struct Intake {
-    pub(crate) name: Arc<str>,
-    pub(crate) filter: Filter,
-    pub(crate) redact: bool,
-    pub(crate) max_event_bytes: usize,
-    pub(crate) report: Report,
-    pub(crate) seen: Seen,
+    name: Arc<str>,
+    filter: Filter,
+    redact: bool,
+    keys: Keys,
+    max_event_bytes: usize,
+    report: Report,
+    seen: Seen,
     /// A record that did not fit into the last batch.
     held: Option<Record>,
 }
@@ -105,14 +108,17 @@ impl Draft {
 }
 
 impl Intake {
-    pub(crate) fn new(
-        name: Arc<str>,
-        filter: Filter,
-        redact: bool,
-        max_event_bytes: usize,
-        report: Report,
-    ) -> Self {
-        Self { name, filter, redact, max_event_bytes, report, seen: Seen::new(SEEN), held: None }
+    pub(crate) fn new(config: &OciConfig, report: Report) -> Self {
+        Self {
+            name: config.name.as_str().into(),
+            filter: Filter::new(&config.events, config.preset),
+            redact: config.redact,
+            keys: config.keys,
+            max_event_bytes: config.max_event_bytes,
+            report,
+            seen: Seen::new(SEEN),
+            held: None,
+        }
     }
 
     /// Begins a page, behind the records that are accounted for; nothing if it is no longer the page
@@ -197,6 +203,10 @@ impl Intake {
         let text = std::str::from_utf8(&text).map_err(|e| {
             Error::new(ErrorKind::InvalidData, "not UTF-8").with("at", e.valid_up_to())
         })?;
-        envelope::read(text.into(), &self.name, else_time, &self.filter)
+        let mut event = envelope::read(text.into(), &self.name, else_time, &self.filter)?;
+        if let (Keys::Snake, Some(event)) = (self.keys, &mut event) {
+            event.raw = snake(&event.raw)?;
+        }
+        Ok(event)
     }
 }

@@ -21,8 +21,10 @@ mod retry;
 mod seen;
 mod sign;
 mod source;
+mod spelling;
 mod spool;
 mod target;
+mod tokens;
 mod window;
 mod worker;
 
@@ -30,3 +32,4 @@ pub use config::{AuthMethod, OciConfig, ResourcePrincipal};
 pub use filter::Preset;
 pub use report::{Counts, Gap, Report};
 pub use source::OciSource;
+pub use spelling::Keys;

@@ -11,6 +11,9 @@ use crate::key::{PrivateKey, hex};
 use crate::region;
 use crate::sign::{Request, http_date};
 
+/// The host of an instance's metadata: reached from the instance only.
+pub(crate) const METADATA_HOST: &str = "169.254.169.254";
+
 /// The largest answer of metadata or federation service that is read.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
@@ -36,8 +39,10 @@ pub(crate) async fn instance(
     http: &reqwest::Client,
     clock: &Clock,
 ) -> Result<Signer> {
-    let base = config.metadata_url.as_deref().unwrap_or("http://169.254.169.254/opc/v2");
-    let base = base.trim_end_matches('/');
+    let base = match &config.metadata_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{METADATA_HOST}/opc/v2"),
+    };
     let get = async |path: &str| {
         let request = http.get(format!("{base}/{path}")).header(AUTHORIZATION, "Bearer Oracle");
         answer(request, "the instance's metadata").await

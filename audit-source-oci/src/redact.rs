@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::tokens::{Place, Token, inner, splice, walk};
+
 /// What stands in place of a secret.
 const BLANK: &[u8] = b"\"REDACTED\"";
 
@@ -23,7 +25,15 @@ const SECRET_HEADERS: &[&str] = &[
 /// Blanks the secrets of a record: `data.identity.credentials`, and the values of headers of request
 /// and response that carry credentials. Every other byte stays as it is; null and empty values too.
 pub(crate) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
-    blank(record, Walk::new(record).secrets())
+    let mut secrets = Vec::new();
+    walk(record, place, |token| {
+        if let Token::Value { at, place: Place::Secret } = token
+            && !matches!(record.get(at.clone()), None | Some(b"null" | b"\"\""))
+        {
+            secrets.push(at);
+        }
+    });
+    blank(record, secrets)
 }
 
 /// Blanks what follows names that sound like secrets, wherever they stand: for a text that is not
@@ -70,140 +80,15 @@ fn broken_value(value: &[u8]) -> usize {
 
 /// Puts the blank in place of ranges, which are in order.
 fn blank(text: &[u8], secrets: Vec<Range<usize>>) -> Cow<'_, [u8]> {
-    if secrets.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut from = 0;
-    for secret in secrets {
-        out.extend_from_slice(text.get(from..secret.start).unwrap_or_default());
-        out.extend_from_slice(BLANK);
-        from = secret.end;
-    }
-    out.extend_from_slice(text.get(from..).unwrap_or_default());
-    Cow::Owned(out)
-}
-
-/// Where in a record a value stands, as far as secrets are concerned.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    Root,
-    Data,
-    Identity,
-    Exchange,
-    Headers,
-    Secret,
-    Other,
-}
-
-/// Goes through the tokens of a text, without recursion.
-struct Walk<'a> {
-    text: &'a [u8],
-    at: usize,
-    /// The places of the objects and arrays that are open; of those too deep only the number.
-    open: Vec<Place>,
-    deeper: usize,
-    /// The place of the value that comes next.
-    next: Place,
-    secrets: Vec<Range<usize>>,
-}
-
-/// Secrets stand less deep than this, but for what is inside of them.
-const MAX_DEPTH: usize = 64;
-
-impl<'a> Walk<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        let (open, secrets) = (Vec::new(), Vec::new());
-        Self { text, at: 0, open, deeper: 0, next: Place::Root, secrets }
-    }
-
-    fn secrets(mut self) -> Vec<Range<usize>> {
-        while let Some(byte) = self.text.get(self.at).copied() {
-            let begin = self.at;
-            self.at += 1;
-            match byte {
-                b'"' => self.string(begin),
-                b'{' | b'[' if self.open.len() < MAX_DEPTH => {
-                    // The elements of an array stand where it does.
-                    self.open.push(self.next);
-                }
-                b'{' | b'[' => self.deeper += 1,
-                b'}' | b']' if self.deeper > 0 => self.deeper -= 1,
-                b'}' | b']' => {
-                    self.open.pop();
-                }
-                b',' => self.next = self.open.last().copied().unwrap_or(Place::Other),
-                b':' => {}
-                _ if byte.is_ascii_whitespace() => {}
-                _ => self.scalar(begin),
-            }
-        }
-        self.secrets
-    }
-
-    /// Passes a string: a name if a colon follows, else a value.
-    fn string(&mut self, begin: usize) {
-        let mut escaped = false;
-        loop {
-            let rest = self.text.get(self.at..).unwrap_or_default();
-            let Some(n) = memchr::memchr2(b'"', b'\\', rest) else {
-                self.at = self.text.len();
-                break;
-            };
-            self.at += n + 1;
-            if rest.get(n) == Some(&b'"') {
-                break;
-            }
-            escaped = true;
-            self.at = (self.at + 1).min(self.text.len());
-        }
-        let after = self.text.get(self.at..).unwrap_or_default();
-        let colon = after.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
-        let string = self.text.get(begin..self.at).unwrap_or_default();
-        if !colon {
-            // A value, or the broken rest of one.
-            if self.next == Place::Secret && string != b"\"\"" {
-                self.secrets.push(begin..self.at);
-            }
-            return;
-        }
-        let inner = string.get(1..string.len().saturating_sub(1)).unwrap_or_default();
-        let name = match escaped.then(|| serde_json::from_slice::<String>(string)) {
-            Some(Ok(name)) => Cow::Owned(name.into_bytes()),
-            _ => Cow::Borrowed(inner),
-        };
-        let parent = match self.open.last() {
-            Some(Place::Secret) => Place::Secret,
-            Some(place) if self.deeper == 0 => *place,
-            _ => Place::Other,
-        };
-        self.next = place(parent, &name);
-    }
-
-    /// Passes a number, a word, or nonsense.
-    fn scalar(&mut self, begin: usize) {
-        let ends = |b: &u8| matches!(b, b',' | b':' | b'}' | b']' | b'{' | b'[' | b'"');
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let end = rest.iter().position(|b| ends(b) || b.is_ascii_whitespace());
-        self.at += end.unwrap_or(rest.len());
-        let scalar = self.text.get(begin..self.at).unwrap_or_default();
-        if self.next == Place::Secret && scalar != b"null" {
-            self.secrets.push(begin..self.at);
-        }
-    }
+    splice(text, secrets.into_iter().map(|at| (at, Cow::Borrowed(BLANK))).collect())
 }
 
 /// Returns where the value of a name stands.
-fn place(parent: Place, name: &[u8]) -> Place {
-    match (parent, name) {
-        (Place::Secret, _) => Place::Secret,
-        (Place::Root, b"data") => Place::Data,
-        (Place::Data, b"identity") => Place::Identity,
-        (Place::Data, b"request" | b"response") => Place::Exchange,
-        (Place::Identity, b"credentials") => Place::Secret,
-        (Place::Exchange, b"headers") => Place::Headers,
+fn place(of: Place, name: &[u8]) -> Place {
+    match (of, name) {
+        (Place::Secret, _) | (Place::Identity, b"credentials") => Place::Secret,
         (Place::Headers, name) if is_secret_header(name) => Place::Secret,
-        _ => Place::Other,
+        (of, name) => inner(of, name),
     }
 }
 

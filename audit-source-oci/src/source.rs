@@ -14,7 +14,6 @@ use crate::config::OciConfig;
 use crate::cursor::{At, Open, Position};
 use crate::error::{Failure, Scope};
 use crate::fetch::{Fetched, Fetcher, Page, Unit};
-use crate::filter::Filter;
 use crate::intake::{Draft, Filled, Intake, Reading};
 use crate::plan::{Due, Plan, beginning, due};
 use crate::report::{Gap, Report};
@@ -33,6 +32,9 @@ pub struct OciSource {
     client: Option<Arc<Client>>,
     run: Option<Run>,
 }
+
+/// How many windows are begun for each that is fetched at the same time.
+const AHEAD: usize = 4;
 
 /// From one `open` to the next.
 struct Run {
@@ -110,17 +112,11 @@ impl Source for OciSource {
             None => beginning(&self.config, self.clock.now()),
         };
         let config = &self.config;
-        let intake = Intake::new(
-            config.name.as_str().into(),
-            Filter::new(&config.events, config.preset),
-            config.redact,
-            config.max_event_bytes,
-            self.report.clone(),
-        );
+        let intake = Intake::new(config, self.report.clone());
         let spool = Spool::new(config.spool_dir.clone(), config.spool_bytes);
         let report = self.report.clone();
         self.run = Some(Run {
-            fetcher: Arc::new(Fetcher { client, config: Arc::clone(config), report }),
+            fetcher: Arc::new(Fetcher::new(client, Arc::clone(config), report)),
             spool,
             intake: Some(intake),
             position,
@@ -235,9 +231,10 @@ impl Run {
         }
     }
 
-    /// Fetches as many windows at once as allowed.
+    /// Begins windows: more than are fetched at once, so that those that are done, and wait for their
+    /// turn, do not keep others from being fetched.
     fn start_lanes(&mut self) {
-        while self.lanes.len() < self.fetcher.config.concurrency
+        while self.lanes.len() < AHEAD * self.fetcher.config.concurrency
             && let Some((unit, at)) = self.plan.as_mut().and_then(Plan::next)
         {
             let lane = self.start(unit, at, self.started);

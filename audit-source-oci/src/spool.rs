@@ -100,13 +100,18 @@ impl Lane {
             let changed = self.spool.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let room = self.spool.used.load(Ordering::SeqCst) < self.spool.limit;
-            let turn = self.spool.front.load(Ordering::SeqCst) == self.number;
-            if room || (turn && self.waiting.load(Ordering::SeqCst) == 0) {
+            if self.has_room() {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// Returns whether [`room`](Self::room) would not wait.
+    pub(crate) fn has_room(&self) -> bool {
+        let room = self.spool.used.load(Ordering::SeqCst) < self.spool.limit;
+        let turn = self.spool.front.load(Ordering::SeqCst) == self.number;
+        room || (turn && self.waiting.load(Ordering::SeqCst) == 0)
     }
 
     /// Begins a page.

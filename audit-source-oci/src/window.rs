@@ -11,11 +11,12 @@ pub(crate) struct Window {
     pub(crate) to: DateTime<Utc>,
 }
 
-/// Shorter windows than this are not made to keep more requests in flight.
-const SHORTEST: TimeDelta = TimeDelta::hours(1);
+/// Shorter windows than this, in minutes, are not made to keep more requests in flight.
+const SHORTEST: u64 = 60;
 
 /// Cuts `[from, to)` into windows, from the first to the last: without gap, without overlap, none
-/// longer than `longest`, and at least `in_flight` of them if that leaves each an hour.
+/// longer than `longest`, and a multiple of `in_flight` of them if that leaves each an hour: so all are
+/// busy to the end.
 pub(crate) fn windows(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
@@ -23,10 +24,14 @@ pub(crate) fn windows(
     in_flight: usize,
 ) -> impl Iterator<Item = Window> + Send {
     let (from, to) = (floor(from), ceil(to));
-    let longest = floor_delta(TimeDelta::from_std(longest).unwrap_or(TimeDelta::MAX));
-    let parts = i32::try_from(in_flight.max(1)).unwrap_or(i32::MAX);
-    let even = ceil_delta((to - from) / parts).max(SHORTEST);
-    let step = even.min(longest).max(TimeDelta::minutes(1));
+    let minutes = (to - from).num_minutes().max(1).unsigned_abs();
+    let longest = (longest.as_secs() / 60).max(1);
+    let in_flight = u64::try_from(in_flight.max(1)).unwrap_or(u64::MAX);
+    let needed = minutes.div_ceil(longest);
+    let parts = needed.checked_next_multiple_of(in_flight).unwrap_or(u64::MAX);
+    let even = minutes.div_ceil(parts).max(SHORTEST);
+    let step = if parts == needed { longest } else { even.min(longest) };
+    let step = i64::try_from(step).ok().and_then(TimeDelta::try_minutes).unwrap_or(TimeDelta::MAX);
     let mut next = from;
     std::iter::from_fn(move || {
         let from = next;
@@ -45,15 +50,6 @@ pub(crate) fn floor(time: DateTime<Utc>) -> DateTime<Utc> {
 pub(crate) fn ceil(time: DateTime<Utc>) -> DateTime<Utc> {
     let begin = floor(time);
     if begin == time { time } else { begin + TimeDelta::minutes(1) }
-}
-
-fn floor_delta(delta: TimeDelta) -> TimeDelta {
-    TimeDelta::try_minutes(delta.num_minutes()).unwrap_or(TimeDelta::MAX)
-}
-
-fn ceil_delta(delta: TimeDelta) -> TimeDelta {
-    let whole = floor_delta(delta);
-    if whole == delta { whole } else { whole + TimeDelta::minutes(1) }
 }
 
 /// Writes a time as the service wants it.
@@ -102,7 +98,7 @@ mod tests {
         assert_eq!(count("2024-01-01T00:00:00Z", "2024-01-01T03:00:00Z"), 3, "an hour each");
         assert_eq!(count("2024-01-01T00:00:00Z", "2024-01-01T00:01:00Z"), 1);
         assert_eq!(count("2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"), 0);
-        assert_eq!(count("2024-01-01T00:00:00Z", "2024-12-31T00:00:00Z"), 27);
+        assert_eq!(count("2024-01-01T00:00:00Z", "2024-12-31T00:00:00Z"), 32, "27 are enough");
     }
 
     proptest! {

@@ -155,8 +155,10 @@ mod several_compartments {
     /// The second compartment is empty: each window is open while the first is read.
     async fn start() -> Upstream {
         let mut upstream = Upstream::new(|config| config.all_compartments = true);
-        let other = ("ocid1.compartment.oc1..a".to_owned(), "ACTIVE");
-        upstream.fake.lock().compartments.push(other);
+        let other = "ocid1.compartment.oc1..a".to_owned();
+        // Requests of one window may arrive in any order: it is the first to be read that fails.
+        upstream.fake.lock().broken_in = Some(other.clone());
+        upstream.fake.lock().compartments.push((other, "ACTIVE"));
         upstream.config.concurrency = 3;
         upstream
     }

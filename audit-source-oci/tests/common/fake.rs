@@ -82,6 +82,8 @@ pub struct Service {
     pub faults: VecDeque<Fault>,
     /// What requests for the window that begins there meet, so many times.
     pub broken: Vec<(DateTime<Utc>, Fault, usize)>,
+    /// The compartment in which they do; any, unless it is named.
+    pub broken_in: Option<String>,
     pub identity_faults: VecDeque<Fault>,
     pub seen: Vec<Seen>,
     pub refusals: Vec<String>,
@@ -124,6 +126,7 @@ impl Fake {
             empty_pages: false,
             faults: VecDeque::new(),
             broken: Vec::new(),
+            broken_in: None,
             identity_faults: VecDeque::new(),
             seen: Vec::new(),
             refusals: Vec::new(),
@@ -307,8 +310,9 @@ impl Service {
         };
         let page = get("page");
         let mut fault = None;
-        if let Some(broken) = self.broken.iter_mut().find(|(at, _, left)| *at == from && *left > 0)
-        {
+        let here = self.broken_in.as_ref().is_none_or(|name| *name == compartment);
+        let mut broken = self.broken.iter_mut().filter(|_| here);
+        if let Some(broken) = broken.find(|(at, _, left)| *at == from && *left > 0) {
             broken.2 -= 1;
             fault = Some(broken.1.clone());
         }
