@@ -11,6 +11,13 @@ pub struct WindowConfig {
     pub granularity: Duration,
     /// The longest window to ask for.
     pub max_span: Duration,
+    /// The longest window to ask for at the very beginning and after an empty one, where there may be
+    /// nothing for years; never shorter than `max_span`. For a source that can find out cheaply
+    /// whether a window is empty, and else calls it [`full`](super::Windows::full).
+    pub max_empty_span: Duration,
+    /// How many records one answer holds, if that is limited: windows then only grow as long as the
+    /// next answer is likely to fit.
+    pub answer_limit: Option<usize>,
     /// How late a record may appear and still be found: what is younger is read again.
     pub look_back: Duration,
     /// How far behind the time reading stays, for an API that is slow to show what happened.
@@ -26,12 +33,15 @@ pub struct WindowConfig {
 }
 
 impl WindowConfig {
-    /// Creates a configuration with windows of up to a day, no settle time, 10 minutes look-back, a
-    /// minute between sweeps, and 20,000 ids, for an API that filters on the records' own time.
+    /// Creates a configuration with windows of up to a day, empty or not, answers of any size, no
+    /// settle time, 10 minutes look-back, a minute between sweeps, and 20,000 ids, for an API that
+    /// filters on the records' own time.
     pub fn new(granularity: Duration) -> Self {
         Self {
             granularity,
             max_span: Duration::from_secs(24 * 60 * 60),
+            max_empty_span: Duration::ZERO,
+            answer_limit: None,
             look_back: Duration::from_secs(10 * 60),
             settle: Duration::ZERO,
             poll: Duration::from_secs(60),
@@ -44,6 +54,20 @@ impl WindowConfig {
     #[must_use]
     pub fn max_span(mut self, max_span: Duration) -> Self {
         self.max_span = max_span;
+        self
+    }
+
+    /// Sets [`max_empty_span`](Self::max_empty_span).
+    #[must_use]
+    pub fn max_empty_span(mut self, max_empty_span: Duration) -> Self {
+        self.max_empty_span = max_empty_span;
+        self
+    }
+
+    /// Sets [`answer_limit`](Self::answer_limit).
+    #[must_use]
+    pub fn answer_limit(mut self, answer_limit: usize) -> Self {
+        self.answer_limit = Some(answer_limit);
         self
     }
 
@@ -88,6 +112,8 @@ impl WindowConfig {
 pub(super) struct Scale {
     pub(super) granule: i64,
     pub(super) max_span: i64,
+    pub(super) max_empty_span: i64,
+    pub(super) answer_limit: Option<usize>,
     pub(super) look_back: i64,
     pub(super) settle: i64,
     pub(super) poll: i64,
@@ -109,13 +135,35 @@ impl Scale {
         }
         let look_back = ceil(millis(config.look_back), granule);
         let settle = millis(config.settle);
+        let max_span = floor(millis(config.max_span), granule).max(granule);
         Ok(Self {
             granule,
-            max_span: floor(millis(config.max_span), granule).max(granule),
+            max_span,
+            max_empty_span: floor(millis(config.max_empty_span), granule).max(max_span),
+            answer_limit: config.answer_limit,
             look_back,
             settle,
             poll: millis(config.poll),
             tolerance: look_back.max(settle).max(1_000),
         })
+    }
+    /// Returns how long windows may be after one of this length that held so many records, when they
+    /// were as long as `span` before.
+    ///
+    /// They grow to twice their length, as long as the next answer will likely be full to three
+    /// quarters at most.
+    pub(super) fn grow(&self, span: i64, length: i64, records: usize) -> i64 {
+        let most = if records == 0 { self.max_empty_span } else { self.max_span };
+        if length < span {
+            return span.min(most);
+        }
+        let fitting = match (self.answer_limit, i128::try_from(records)) {
+            (Some(limit), Ok(1..)) => {
+                let fitting = i128::from(length) * (limit as i128 * 3 / 4) / records as i128;
+                floor(i64::try_from(fitting).unwrap_or(i64::MAX), self.granule)
+            }
+            _ => i64::MAX,
+        };
+        span.saturating_mul(2).min(fitting).max(span).min(most)
     }
 }

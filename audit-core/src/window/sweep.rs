@@ -88,6 +88,9 @@ impl Sweep {
     }
 
     /// Halves a window. Returns the length of its first half.
+    ///
+    /// Of the last window under way, the rest is planned anew: how long the next ones may be shows
+    /// in the first half.
     pub(super) fn halve(&mut self, window: Window, scale: &Scale) -> Result<i64> {
         let found = self.queue.iter().position(|slot| slot.window == window);
         let at = found.ok_or_else(|| not_its_turn(window))?;
@@ -101,12 +104,17 @@ impl Sweep {
         }
         let half = floor(window.len() / 2, scale.granule).max(scale.granule);
         let middle = window.from.saturating_add(half);
-        for (from, to) in [(middle, window.to), (window.from, middle)] {
+        let (first, rest) = ((window.from, middle), (middle, window.to));
+        let is_last = at + 1 == self.queue.len() && window.to == self.next;
+        self.queue.remove(at);
+        if is_last {
+            self.next = middle;
+        }
+        for (from, to) in (!is_last).then_some(rest).into_iter().chain([first]) {
             let window = Window { from, to };
             let asked = false;
             self.queue.insert(at, Slot { window, asked });
         }
-        self.queue.remove(at + 2);
         Ok(half)
     }
 }

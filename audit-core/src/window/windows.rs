@@ -55,8 +55,10 @@ pub struct Windows<T> {
     filters_record_time: bool,
     marks: Marks,
     seen: Seen,
-    /// The length of the next window: halved when an answer is cut off, doubled when one is not.
+    /// The length of the next window: halved when an answer is cut off, longer when one is not.
     span: i64,
+    /// How many records were accepted for the window at the front.
+    answered: usize,
     sweep: Option<Sweep>,
     last_sweep: Option<i64>,
     outbox: VecDeque<Item<T>>,
@@ -166,7 +168,8 @@ impl<T> Windows<T> {
             filters_record_time: config.filters_record_time,
             marks,
             seen: Seen::new(config.seen_limit),
-            span: scale.max_span,
+            span: scale.max_empty_span,
+            answered: 0,
             sweep: None,
             last_sweep: None,
             outbox: VecDeque::new(),
@@ -261,6 +264,7 @@ impl<T> Windows<T> {
                 new.push(found);
             }
         }
+        self.answered = self.answered.saturating_add(accepted.new + accepted.known);
         new.sort_by_key(|found| found.time);
         for Found { id, time, record } in new {
             let until = self.until(window, time.timestamp_millis());
@@ -294,13 +298,12 @@ impl<T> Windows<T> {
         if sweep.is_over() {
             self.sweep = None;
         }
-        if window.len() >= self.span {
-            self.span = self.span.saturating_mul(2).min(self.scale.max_span);
-        }
+        let records = std::mem::take(&mut self.answered);
+        self.span = self.scale.grow(self.span, window.len(), records);
         Ok(())
     }
 
-    /// Halves a window whose answer was cut off, or may have been; its halves come next.
+    /// Halves a window whose answer was cut off, or may have been. Its first half comes next.
     ///
     /// What was accepted of it already stays, and is known when it is read again.
     ///
@@ -311,6 +314,7 @@ impl<T> Windows<T> {
     pub fn full(&mut self, window: Window) -> Result<()> {
         let sweep = self.sweep.as_mut().ok_or_else(|| not_its_turn(window))?;
         self.span = sweep.halve(window, &self.scale)?;
+        self.answered = 0;
         Ok(())
     }
 
@@ -318,6 +322,7 @@ impl<T> Windows<T> {
     pub fn failed(&mut self, window: Window) {
         if let Some(sweep) = &mut self.sweep {
             sweep.failed(window);
+            self.answered = 0;
         }
     }
 

@@ -53,6 +53,8 @@ proptest! {
         steps in steps(),
         granule in prop::sample::select(vec![1, SECOND, MINUTE]),
         max_span in prop::sample::select(vec![MINUTE, 10 * MINUTE, DAY]),
+        max_empty_span in prop::sample::select(vec![0, HOUR, 900 * DAY]),
+        knows_limit in any::<bool>(),
         look_back in prop::sample::select(vec![0, 90 * SECOND, HOUR]),
         settle in prop::sample::select(vec![0, 2 * MINUTE]),
         start in 0..DAY,
@@ -70,11 +72,13 @@ proptest! {
         most.for_each(|g| *per_granule.entry(g).or_insert(0) += 1);
         let most = per_granule.values().max().copied().unwrap_or(0);
         api.cap = api.cap.max(2 * most + 1);
-        let config = config(granule)
+        let mut config = config(granule)
             .max_span(span(max_span))
+            .max_empty_span(span(max_empty_span))
             .look_back(span(look_back))
             .settle(span(settle))
             .filters_record_time(own_time);
+        config.answer_limit = knows_limit.then_some(api.cap);
         let last = T0 + 1_000 * 7_321;
         let mut reader = Reader::new(config, T0, ends.then_some(last + HOUR));
         let mut now = T0 + start / 10;

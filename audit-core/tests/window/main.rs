@@ -249,6 +249,41 @@ fn d17_with_the_server_s_time_the_local_clock_does_not_matter() {
 }
 
 #[test]
+fn years_without_a_record_take_few_questions() {
+    let years = 7 * 365 * DAY;
+    for first in [10 * HOUR, 800 * DAY, years - HOUR] {
+        let mut api = Api::of([Record::prompt(T0 + first)]).cap(1);
+        let config = config(1).max_empty_span(span(years));
+        let mut reader = Reader::new(config, T0, Some(T0 + years));
+        // What is longer than a day is only asked whether there is anything.
+        while let Next::Window(window) = reader.windows.next(at(T0 + 2 * years)) {
+            api.cap = if window.span() > span(DAY) { 1 } else { 1_000 };
+            reader.answer(&mut api, window, T0 + years).unwrap();
+            while reader.deliver(7) {}
+        }
+        reader.assert_all_once(&api);
+        assert!(api.requests < 50, "{} questions for {first}", api.requests);
+    }
+}
+
+#[test]
+fn windows_grow_until_answers_are_nearly_full_and_few_are_cut_off() {
+    let mut api = Api::of((0..20_000).map(|n| Record::prompt(T0 + n * MINUTE))).cap(1_000);
+    let config = config(1).max_span(span(30 * DAY));
+    let mut wasted = Vec::new();
+    for config in [config, config.answer_limit(1_000)] {
+        let mut reader = Reader::new(config, T0, None);
+        api.requests = 0;
+        reader.catch_up(&mut api, T0 + 30 * DAY);
+        reader.assert_all_once(&api);
+        wasted.push(api.requests);
+    }
+    assert!(wasted[0] > 60, "half of the answers are cut off: {wasted:?}");
+    // Three quarters of 1,000 records each; halving at the beginning, and the empty rest at the end.
+    assert!(wasted[1] <= 20_000 / 750 + 7 + 7, "{wasted:?}");
+}
+
+#[test]
 fn d20_an_answer_at_the_cap_halves_the_window_and_the_smallest_one_is_loud() {
     for count in [99, 100, 101, 1_000] {
         let mut api = Api::of((0..count).map(|n| Record::prompt(T0 + n))).cap(100);
