@@ -125,14 +125,23 @@ impl PortConfig {
         }
     }
 
-    pub(crate) fn windows(&self) -> WindowConfig {
-        let max_window = if self.filter.include_deleted_entities {
+    /// The longest time whose records are asked for at once.
+    pub(crate) fn longest_window(&self) -> Duration {
+        if self.filter.include_deleted_entities {
             self.max_window.min(MAX_WINDOW_OF_DELETED)
         } else {
             self.max_window
-        };
+        }
+    }
+
+    pub(crate) fn windows(&self) -> WindowConfig {
+        // Of a longer time one record is asked for, to see whether there is any.
+        let longest =
+            if self.filter.include_deleted_entities { Duration::ZERO } else { Duration::MAX };
         WindowConfig::new(GRANULE)
-            .max_span(max_window)
+            .max_span(self.longest_window())
+            .max_empty_span(longest)
+            .answer_limit(self.limit)
             .look_back(self.look_back)
             .settle(self.settle)
             .poll(self.poll_interval)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use audit_core::window::{Found, Next, Window, Windows};
+use audit_core::window::{Found, Next, Window, WindowConfig, Windows};
 use audit_core::{Batch, Clock, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{debug, warn};
@@ -51,12 +51,16 @@ pub struct PortSource {
 /// Where reading stands.
 struct Reader {
     windows: Windows<Record>,
+    /// How they are planned.
+    plan: WindowConfig,
     /// What was handed out last, or opened with.
     cursor: Option<Cursor>,
     /// Its times: up to where all is read, and up to where nothing more can appear.
     mark: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// What was asked for and not answered.
     under_way: Option<Window>,
+    /// There is a record before this time, if all before it that is closed was empty.
+    occupied_to: Option<DateTime<Utc>>,
     /// How many answers in a row led nowhere.
     fruitless: usize,
     /// Which records were in the last answer that had many.
@@ -88,18 +92,37 @@ impl PortSource {
     async fn answer(&mut self, window: Window) -> Result<()> {
         let Self { client, reader, source, .. } = self;
         let Some(reader) = reader else { return Err(not_opened()) };
+        // There may be nothing for years: one record is enough to see.
+        let probe = window.span() > client.config().longest_window();
+        if probe && reader.is_occupied(window) {
+            return reader.halve(window, "there is a record in it");
+        }
         let smallest = window.span() <= GRANULE;
         let limit = client.config().limit;
-        let limit = if smallest { limit.max(BURST) } else { limit };
+        let limit = match (probe, smallest) {
+            (true, _) => 1,
+            (_, true) => limit.max(BURST),
+            _ => limit,
+        };
         reader.under_way = Some(window);
         // If the API does not count the beginning in, this does.
         let from = window.from() - TimeDelta::milliseconds(1);
-        let body = match client.audit_log(from, window.to(), limit).await? {
-            Answer::Page(body) => body,
-            Answer::Nothing => EMPTY.to_vec(),
-            Answer::TooLarge if smallest => return Err(too_large(window, client.config())),
-            Answer::TooLarge => return reader.halve(window, "the answer is larger than allowed"),
-            Answer::TooSlow(error) => {
+        let body = match client.audit_log(from, window.to(), limit).await {
+            Ok(Answer::Page(body)) => body,
+            Ok(Answer::Nothing) => EMPTY.to_vec(),
+            Ok(Answer::TooLarge) if smallest => return Err(too_large(window, client.config())),
+            Ok(Answer::TooLarge) => {
+                return reader.halve(window, "the answer is larger than allowed");
+            }
+            Ok(Answer::TooSlow(error)) | Err(error)
+                if probe && error.kind() == ErrorKind::Timeout =>
+            {
+                debug!(%window, %error, "long times are asked for in parts");
+                reader.plan.max_empty_span = Duration::ZERO;
+                return reader.plan_anew();
+            }
+            Err(error) => return Err(error),
+            Ok(Answer::TooSlow(error)) => {
                 if window.span() > MIN_WINDOW_OF_SLOW {
                     reader.halve(window, "the API did not answer in time")?;
                 }
@@ -110,15 +133,16 @@ impl PortSource {
             // The local clock is ahead: this window is not over yet on the server. Now that its
             // time is known, all is planned anew.
             debug!(%window, "the window is not over by the server's clock");
-            let position = reader.windows.position();
-            reader.windows = Windows::resume(client.config().windows(), position)?;
-            reader.under_way = None;
-            return Ok(());
+            return reader.plan_anew();
         }
         let records = parse(body, Arc::clone(source), window.from())
             .await
             .map_err(|e| e.while_doing("read the audit log").with("window", window))?;
-        if reader.caps.may_have_cut(records.len(), limit) {
+        if probe && !records.is_empty() {
+            reader.occupied_to = Some(window.to());
+            return reader.halve(window, "there is a record in it");
+        }
+        if !probe && reader.caps.may_have_cut(records.len(), limit) {
             if !smallest {
                 return reader.halve(window, "the answer may be cut off");
             }
@@ -138,23 +162,45 @@ const EMPTY: &[u8] = br#"{"ok":true,"audits":[]}"#;
 impl Reader {
     fn begin(client: &Client, from: Option<&Cursor>) -> Result<Self> {
         let config = client.config();
+        let plan = config.windows();
         let (windows, mark) = match from {
             Some(cursor) => {
                 let position = cursor::decode(cursor)?;
                 let mark = (position.closed_to(), position.complete_to());
-                let mut windows = Windows::resume(config.windows(), position)?;
+                let mut windows = Windows::resume(plan, position)?;
                 windows.retarget(config.to);
                 (windows, Some(mark))
             }
             None => {
                 let from = config.from.unwrap_or(BEGINNING);
-                (Windows::new(config.windows(), from, config.to)?, None)
+                (Windows::new(plan, from, config.to)?, None)
             }
         };
         let cursor = from.cloned();
         let caps = Caps::default();
-        let (under_way, fruitless, last_many) = (None, 0, None);
-        Ok(Self { windows, cursor, mark, under_way, fruitless, last_many, caps })
+        Ok(Self {
+            windows,
+            plan,
+            cursor,
+            mark,
+            under_way: None,
+            occupied_to: None,
+            fruitless: 0,
+            last_many: None,
+            caps,
+        })
+    }
+
+    /// Goes on from what was taken, as if nothing had been asked since.
+    fn plan_anew(&mut self) -> Result<()> {
+        self.windows = Windows::resume(self.plan, self.windows.position())?;
+        self.under_way = None;
+        Ok(())
+    }
+
+    /// Whether it is known that there is a record in a window.
+    fn is_occupied(&self, window: Window) -> bool {
+        self.occupied_to.is_some_and(|to| window.from() < to && to <= window.to())
     }
 
     fn halve(&mut self, window: Window, why: &str) -> Result<()> {
@@ -170,6 +216,9 @@ impl Reader {
         let print = fingerprint(&records);
         if records.len() < many || self.last_many.replace(print) != Some(print) {
             self.fruitless = 0;
+        }
+        if !records.is_empty() {
+            self.occupied_to = None;
         }
         // To be remembered as if it had happened at the window's end, whatever time it says: which
         // time the API goes by is not documented, and the next window's answer may hold it again.

@@ -264,6 +264,34 @@ async fn a_gateway_time_out_makes_windows_smaller_until_they_are_answered() {
     }
 }
 
+/// Where there is nothing for years, and where the answers are.
+#[tokio::test]
+async fn years_without_a_record_are_found_empty_with_few_questions() {
+    let year = 365 * DAY;
+    for first in [DAY, 3 * year, 7 * year - DAY] {
+        let mut world = World::new().await;
+        world.config.max_window = Duration::from_secs(30 * 86_400);
+        world.fake.add_samples(0, (0..10).map(|n| T0 + first + n * MINUTE));
+        world.time.set(T0 + 7 * year);
+        let mut got = Got::default();
+        persist(&world, &mut got, false).await;
+        got.assert_all_once(10);
+        assert!(world.requests() < 30, "{}", world.requests());
+        let seen = world.fake.lock().seen.clone();
+        let records: usize = seen.iter().map(|seen| seen.records).sum();
+        assert!(records < 30, "only one is asked for to see whether there is any: {records}");
+    }
+    let mut world = World::new().await;
+    world.fake.lock().slow_above = Some(5);
+    world.fake.add_samples(0, (0..10).map(|n| T0 + n * 10 * DAY));
+    world.time.set(T0 + 200 * DAY);
+    world.config.max_window = Duration::from_secs(30 * 86_400);
+    let mut source = world.opened(None).await;
+    let mut got = Got::default();
+    drain(&mut source, &mut got).await.unwrap();
+    got.assert_all_once(10);
+}
+
 #[tokio::test]
 async fn an_answer_larger_than_allowed_is_asked_for_in_halves() {
     let mut world = World::new().await;
