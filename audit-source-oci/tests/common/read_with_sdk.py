@@ -1,4 +1,4 @@
-"""Reads audit events with Oracle's own package: a job as JSON on stdin, ids or a signature on stdout."""
+"""Reads audit events with Oracle's own package: a job as JSON on stdin, events or a signature on stdout."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ else:
             more = {"page": page} if page else {}
             answer = client.list_events(job["tenancy"], start, end, **more)
             for event in answer.data:
-                print(event.event_id)
+                print(json.dumps(oci.util.to_dict(event)))
             page = answer.headers.get("opc-next-page")
             if not page:
                 break
