@@ -21,6 +21,9 @@ use crate::{
     RetryPolicy, Revision, Sink, Source, StreamId,
 };
 
+/// How long progress without records may wait for records, with which it is saved.
+const HOLD: Duration = Duration::from_secs(1);
+
 /// Moves events from one source to one sink, and owns the progress.
 ///
 /// At every instant, also of a process that is killed:
@@ -174,7 +177,13 @@ impl Pipeline {
         };
         let started = Instant::now();
         let mut summary = Summary::default();
-        let mut run = Run { pipeline: self, stopping: &stopping, summary: &mut summary, started };
+        let mut run = Run {
+            pipeline: self,
+            stopping: &stopping,
+            summary: &mut summary,
+            started,
+            saved_at: started,
+        };
         let result = tokio::select! {
             result = run.drive() => result,
             () = stop => Ok(()), // never: it pends once it has passed the word on
@@ -225,6 +234,8 @@ struct Run<'a> {
     stopping: &'a Stopping,
     summary: &'a mut Summary,
     started: Instant,
+    /// When the checkpoint was last saved, or the run began.
+    saved_at: Instant,
 }
 
 /// Where the stream stands.
@@ -246,7 +257,17 @@ impl Run<'_> {
         let mut failures = outlet.retry.start();
         let mut opened = self.open(&mut position).await?;
         while opened && !self.stopping.requested() && self.room(None) > 0 {
+            let held = pending.take_if(|batch| is_empty(batch) && self.saved_at.elapsed() < HOLD);
             let (read, settling) = self.read_while_settling(pending.take(), &mut position).await;
+            let settling = match held {
+                // Unless the next batch says more, it is saved before anything else happens.
+                Some(batch) if !matches!(read, Some(Ok(Read::Batch(_)))) => {
+                    let Pipeline { outlet, dry_run, grace, .. } = &self.pipeline;
+                    settle(outlet, Some(batch), position.revision, *dry_run, self.stopping, *grace)
+                        .await
+                }
+                _ => settling,
+            };
             match settling? {
                 Settling::Nothing => {}
                 Settling::Done(settled, cursor) => self.record(settled, &mut position, cursor),
@@ -355,19 +376,7 @@ impl Run<'_> {
                 read = source.read(limit) => Some(read),
             }
         };
-        let settle = async {
-            let Some(batch) = pending else {
-                return Ok(Settling::Nothing);
-            };
-            if *dry_run {
-                return Ok(outlet.pretend(batch, revision));
-            }
-            tokio::select! {
-                settling = outlet.settle(batch, revision, stopping) => settling,
-                () = stopping.wait_and(*grace) => Ok(Settling::Abandoned),
-            }
-        };
-        tokio::join!(read, settle)
+        tokio::join!(read, settle(outlet, pending, revision, *dry_run, stopping, *grace))
     }
 
     /// Returns how many events may be read before [`Pipeline::max_events`] are in the sink, if all in
@@ -382,6 +391,7 @@ impl Run<'_> {
     /// Counts what is settled. The source is told with the next read, or at the end.
     fn record(&mut self, settled: Settled, position: &mut Position, cursor: Cursor) {
         let counts = settled.counts;
+        self.saved_at = Instant::now();
         self.summary.add(&counts);
         self.summary.elapsed = self.started.elapsed();
         debug!(
@@ -394,6 +404,31 @@ impl Run<'_> {
         let total = &*self.summary;
         self.pipeline.outlet.observe(Progress::Settled { total, took: settled.took });
         *position = Position { cursor: Some(cursor), revision: settled.revision, told: false };
+    }
+}
+
+fn is_empty(batch: &Batch) -> bool {
+    batch.events.is_empty() && batch.rejected.is_empty()
+}
+
+/// Makes a batch durable and saves its cursor; gives up some time after a stop was requested.
+async fn settle(
+    outlet: &Outlet,
+    batch: Option<Batch>,
+    revision: Option<Revision>,
+    dry_run: bool,
+    stopping: &Stopping,
+    grace: Duration,
+) -> Result<Settling> {
+    let Some(batch) = batch else {
+        return Ok(Settling::Nothing);
+    };
+    if dry_run {
+        return Ok(outlet.pretend(batch, revision));
+    }
+    tokio::select! {
+        settling = outlet.settle(batch, revision, stopping) => settling,
+        () = stopping.wait_and(grace) => Ok(Settling::Abandoned),
     }
 }
 

@@ -195,6 +195,59 @@ async fn the_next_read_does_not_wait_for_a_slow_write() {
     assert!(second_read < at("written"), "{lines:?}");
 }
 
+/// Seven years of empty windows need no 84 saves.
+#[tokio::test(start_paused = true)]
+async fn progress_without_records_is_saved_along_with_the_next_or_before_anything_else() {
+    let bench = Bench::new(vec![]);
+    let empty = |n| batch(n, "");
+    let reads = vec![empty(1), empty(2), batch(3, "a"), empty(4), empty(5)];
+    let summary = bench.pipeline(reads).run(pending()).await.unwrap();
+    assert_eq!((summary.read, summary.batches), (1, 2));
+    let told = bench.log.lines().into_iter().filter(|line| line.starts_with("committed"));
+    assert_eq!(told.collect::<Vec<_>>(), ["committed 3", "committed 5"]);
+    assert_eq!(bench.saved().await.as_deref(), Some("5"), "before the end");
+
+    let bench = Bench::new(vec![]);
+    let failed = Err(Error::new(ErrorKind::Unavailable, "later"));
+    bench.pipeline(vec![empty(1), empty(2), failed]).run(pending()).await.unwrap();
+    let opened = bench.log.lines().into_iter().filter(|line| line.starts_with("open"));
+    assert_eq!(opened.collect::<Vec<_>>(), ["open -", "open 2"], "before it is opened again");
+}
+
+/// A source without records, each read of which takes its time.
+struct Slow(u32, Duration);
+
+#[async_trait]
+impl Source for Slow {
+    async fn open(&mut self, _: Option<&Cursor>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn read(&mut self, _: Limit) -> Result<Read> {
+        sleep(self.1).await;
+        self.0 += 1;
+        Ok(Read::Batch(Batch::new(vec![], Cursor::encode("script", 1, &self.0)?)))
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_without_records_is_saved_every_second_while_there_are_none() {
+    let bench = Bench::new(vec![]);
+    let checkpoint = bench.checkpoint.clone();
+    let source = Box::new(Slow(0, Duration::from_millis(100)));
+    let pipeline = Pipeline::new(Bench::stream(), source, bench.sink.clone(), checkpoint);
+    let stop = sleep(Duration::from_secs(60));
+    let summary = pipeline.run(stop).await.unwrap();
+    assert!((50..=60).contains(&summary.batches), "{summary:?}");
+    assert!(summary.interrupted);
+    let saved: u32 = bench.saved().await.unwrap().parse().unwrap();
+    assert!(saved >= 598, "a stop loses no progress: {saved}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_source_is_told_again_what_was_saved_before_a_crash() {
     let bench = Bench::new(vec![]);
