@@ -7,16 +7,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, NoProxy, Proxy, Response, StatusCode, Url};
+use reqwest::{NoProxy, Proxy, Response, StatusCode, Url};
 use tokio::task::spawn_blocking;
 
-use crate::config::{AuthMethod, OciConfig};
+use crate::config::OciConfig;
 use crate::credentials::{Credentials, Signer};
 use crate::error::{Failure, Refused, of_transport};
 use crate::principal::METADATA_HOST;
-use crate::profile::{expand, read_text};
 use crate::region;
 use crate::sign::{Request, http_date};
+use crate::tls;
 
 /// The largest refusal that is read.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
@@ -59,36 +59,13 @@ impl Client {
     /// [`ErrorKind::Config`] when they cannot be read.
     pub(crate) fn new(config: Arc<OciConfig>, clock: Clock) -> Result<Self> {
         let mut builder = reqwest::Client::builder()
-            .tls_backend_native()
+            .tls_backend_preconfigured(tls::connector(&config)?)
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(config.request_timeout.min(Duration::from_secs(10)))
             .read_timeout(config.request_timeout)
             .pool_max_idle_per_host(config.concurrency)
             .user_agent(concat!("audit-source-oci/", env!("CARGO_PKG_VERSION")));
-        let addresses = [&config.endpoint, &config.identity_endpoint];
-        let is_plain =
-            |url: &Option<String>| url.as_deref().is_some_and(|url| url.starts_with("http://"));
-        let exchange = config.auth == AuthMethod::InstancePrincipal;
-        if addresses.into_iter().all(is_plain) && !exchange && config.proxy.is_none() {
-            // Without TLS no authorities are needed, and reading them takes longer than an answer.
-            builder = builder.tls_certs_only([]);
-        }
-        if let Some(path) = &config.ca_file {
-            let path = expand(path, config.home.as_deref())?;
-            let pem = read_text(&path, "the file of certificates")?;
-            let certificates = Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    "ca_file holds no certificate in PEM form",
-                )
-                .with("path", path.display()));
-            }
-            for certificate in certificates {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
         if let Some(proxy) = config.proxy()? {
             let direct = [METADATA_HOST, config.no_proxy.as_deref().unwrap_or_default()].join(",");
             let proxy = Proxy::all(proxy).map_err(|e| {
@@ -97,7 +74,7 @@ impl Client {
             builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&direct)));
         }
         let http = builder.build().map_err(|e| {
-            Error::new(ErrorKind::Config, "cannot prepare TLS").because(e.without_url())
+            Error::new(ErrorKind::Config, "cannot prepare requests").because(e.without_url())
         })?;
         let credentials = Credentials::new(Arc::clone(&config));
         Ok(Self { config, http, credentials, clock, ahead: AtomicI64::new(0) })

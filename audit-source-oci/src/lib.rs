@@ -24,6 +24,7 @@ mod source;
 mod spelling;
 mod spool;
 mod target;
+mod tls;
 mod tokens;
 mod window;
 mod worker;

@@ -1,8 +1,9 @@
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audit_core::{Error, ErrorKind};
 use tokio::sync::Notify;
@@ -12,7 +13,10 @@ use crate::error::Failure;
 /// A page up to this size may wait in memory.
 const PAGE_MEMORY: usize = 256 << 10;
 /// All pages together that wait in memory are at most this large.
-const TOTAL_MEMORY: u64 = 4 << 20;
+const TOTAL_MEMORY: u64 = 2 << 20;
+/// Memory is taken in blocks of this size, which are used again: pages differ in size, and would leave
+/// holes.
+const BLOCK: usize = 64 << 10;
 /// A file is not written beyond this, so that its space is freed when what it holds was read.
 const FILE_BYTES: u64 = 64 << 20;
 
@@ -23,6 +27,8 @@ pub(crate) struct Spool {
     limit: u64,
     used: AtomicU64,
     memory: AtomicU64,
+    /// Blocks that are free.
+    blocks: Mutex<Vec<Vec<u8>>>,
     /// The number of the lane whose turn it is.
     front: AtomicU64,
     changed: Notify,
@@ -39,7 +45,9 @@ pub(crate) struct Lane {
 /// A page being fetched.
 pub(crate) struct PageWriter<'a> {
     lane: &'a mut Lane,
-    buffer: Vec<u8>,
+    /// Full ones, and the one that is being filled.
+    buffer: VecDeque<Vec<u8>>,
+    buffered: usize,
     on_disk: Option<(Arc<Mutex<File>>, u64)>,
     length: u64,
 }
@@ -53,8 +61,13 @@ pub(crate) struct Body {
 
 #[derive(Debug)]
 enum Place {
-    Memory(Cursor<Vec<u8>>),
-    Disk { file: Arc<Mutex<File>>, at: u64, end: u64 },
+    /// Blocks, and how much of the first was read.
+    Memory(VecDeque<Vec<u8>>, usize),
+    Disk {
+        file: Arc<Mutex<File>>,
+        at: u64,
+        end: u64,
+    },
 }
 
 struct Lease {
@@ -71,6 +84,7 @@ impl Spool {
             limit,
             used: AtomicU64::new(0),
             memory: AtomicU64::new(0),
+            blocks: Mutex::default(),
             front: AtomicU64::new(0),
             changed: Notify::new(),
         })
@@ -85,6 +99,23 @@ impl Spool {
     pub(crate) fn turn(&self, number: u64) {
         self.front.store(number, Ordering::SeqCst);
         self.changed.notify_waiters();
+    }
+
+    fn free_blocks(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_block(&self) -> Vec<u8> {
+        self.free_blocks().pop().unwrap_or_else(|| Vec::with_capacity(BLOCK))
+    }
+
+    fn give_back(&self, blocks: impl IntoIterator<Item = Vec<u8>>) {
+        let mut free = self.free_blocks();
+        for mut block in blocks {
+            block.clear();
+            free.push(block);
+        }
+        free.truncate(usize::try_from(TOTAL_MEMORY).unwrap_or(usize::MAX) / BLOCK);
     }
 
     fn open(&self) -> io::Result<File> {
@@ -116,7 +147,7 @@ impl Lane {
 
     /// Begins a page.
     pub(crate) fn page(&mut self) -> PageWriter<'_> {
-        PageWriter { lane: self, buffer: Vec::new(), on_disk: None, length: 0 }
+        PageWriter { lane: self, buffer: VecDeque::new(), buffered: 0, on_disk: None, length: 0 }
     }
 }
 
@@ -128,13 +159,25 @@ impl PageWriter<'_> {
                 Error::new(ErrorKind::Rejected, "a page is larger than what may be spooled");
             return Err(Failure::window(error.with("spool_bytes", self.lane.spool.limit)));
         }
-        self.buffer.extend_from_slice(piece);
-        if self.buffer.len() > PAGE_MEMORY { self.flush().await } else { Ok(()) }
+        self.buffered += piece.len();
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let full = self.buffer.back().is_none_or(|block| block.len() >= BLOCK);
+            if full {
+                self.buffer.push_back(self.lane.spool.take_block());
+            }
+            let Some(block) = self.buffer.back_mut() else { break };
+            let (now, later) = rest.split_at(rest.len().min(BLOCK - block.len()));
+            block.extend_from_slice(now);
+            rest = later;
+        }
+        if self.buffered > PAGE_MEMORY { self.flush().await } else { Ok(()) }
     }
 
     /// Moves what is in memory to the disk.
     async fn flush(&mut self) -> Result<(), Failure> {
-        let buffer = std::mem::take(&mut self.buffer);
+        let blocks = std::mem::take(&mut self.buffer);
+        let bytes = std::mem::take(&mut self.buffered) as u64;
         let spool = Arc::clone(&self.lane.spool);
         let file = self.lane.file.take_if(|(_, end)| self.on_disk.is_some() || *end < FILE_BYTES);
         let written = tokio::task::spawn_blocking(move || {
@@ -144,20 +187,17 @@ impl PageWriter<'_> {
             };
             let mut handle = file.lock().unwrap_or_else(PoisonError::into_inner);
             handle.seek(SeekFrom::Start(at))?;
-            handle.write_all(&buffer)?;
+            blocks.iter().try_for_each(|block| handle.write_all(block))?;
             drop(handle);
-            let end = at + buffer.len() as u64;
-            Ok((file, at, end, buffer))
+            spool.give_back(blocks);
+            Ok((file, at, at + bytes))
         });
         let failed = |e: io::Error| {
             let error = Error::new(ErrorKind::Unavailable, "cannot keep a page on disk").because(e);
             Failure::all(error.with_hint("make room, or give another directory as `spool_dir`"))
         };
         let written = written.await.map_err(io::Error::other).and_then(|written| written);
-        let (file, at, end, buffer) = written.map_err(failed)?;
-        // Kept for the rest of the page: making large buffers anew scatters memory.
-        self.buffer = buffer;
-        self.buffer.clear();
+        let (file, at, end) = written.map_err(failed)?;
         self.on_disk.get_or_insert_with(|| (Arc::clone(&file), at));
         self.lane.file = Some((file, end));
         Ok(())
@@ -170,16 +210,30 @@ impl PageWriter<'_> {
         if self.on_disk.is_some() || full {
             self.flush().await?;
         }
-        let place = match self.on_disk {
+        let place = match self.on_disk.take() {
             Some((file, at)) => Place::Disk { file, at, end: at + self.length },
-            None => Place::Memory(Cursor::new(self.buffer)),
+            None => Place::Memory(std::mem::take(&mut self.buffer), 0),
         };
-        let memory = if matches!(place, Place::Memory(_)) { self.length } else { 0 };
+        let memory = if matches!(place, Place::Memory(..)) { self.length } else { 0 };
         let waiting = Arc::clone(&self.lane.waiting);
         spool.used.fetch_add(self.length, Ordering::SeqCst);
         spool.memory.fetch_add(memory, Ordering::SeqCst);
         waiting.fetch_add(1, Ordering::SeqCst);
         Ok(Body { place, lease: Lease { spool, waiting, bytes: self.length, memory } })
+    }
+}
+
+impl Drop for PageWriter<'_> {
+    fn drop(&mut self) {
+        self.lane.spool.give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Place::Memory(blocks, _) = &mut self.place {
+            self.lease.spool.give_back(std::mem::take(blocks));
+        }
     }
 }
 
@@ -208,7 +262,19 @@ impl std::fmt::Debug for Lease {
 impl Read for Body {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match &mut self.place {
-            Place::Memory(bytes) => bytes.read(out),
+            Place::Memory(blocks, at) => {
+                let Some(block) = blocks.front() else { return Ok(0) };
+                let rest = block.get(*at..).unwrap_or_default();
+                let (now, later) = rest.split_at(rest.len().min(out.len()));
+                out.get_mut(..now.len()).unwrap_or_default().copy_from_slice(now);
+                *at += now.len();
+                let (read, ended) = (now.len(), later.is_empty());
+                if ended {
+                    *at = 0;
+                    self.lease.spool.give_back(blocks.pop_front());
+                }
+                Ok(read)
+            }
             Place::Disk { file, at, end } => {
                 let room =
                     usize::try_from(*end - *at).map_or(out.len(), |left| left.min(out.len()));
@@ -253,12 +319,13 @@ mod tests {
         for bytes in &pages {
             bodies.push(page(&mut lane, bytes).await);
         }
-        assert!(matches!(bodies[2].place, Place::Memory(_)));
+        assert!(matches!(bodies[2].place, Place::Memory(..)));
         assert!(matches!(bodies[3].place, Place::Disk { .. }));
         for (body, bytes) in bodies.into_iter().zip(&pages) {
             assert!(text(body) == *bytes, "{} bytes", bytes.len());
         }
         assert_eq!(spool.used.load(Ordering::SeqCst), 0);
+        assert!(!spool.free_blocks().is_empty(), "blocks are used again");
     }
 
     #[tokio::test]
