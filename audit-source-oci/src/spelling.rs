@@ -101,7 +101,7 @@ mod tests {
                 let mut found: Vec<String> = Vec::new();
                 walk(text.as_bytes(), inner, |token| {
                     if let Token::Value { at, .. } = token {
-                        found.push(text[at].to_owned());
+                        found.extend(text.get(at).map(str::to_owned));
                     }
                 });
                 found
