@@ -21,7 +21,7 @@ pub const UNAVAILABLE: u8 = 5;
 pub const CONFLICT: u8 = 6;
 /// Data that cannot be understood: a damaged or newer checkpoint.
 pub const INVALID_DATA: u8 = 7;
-/// A record cannot be delivered, and there are no dead letters to keep it.
+/// A request is refused for what it asks, or a record that there are no dead letters to keep.
 pub const REJECTED: u8 = 8;
 /// Finished, but records went to the dead letters.
 pub const DEAD_LETTERS: u8 = 9;
@@ -45,7 +45,7 @@ Exit codes:
     5  unreachable, timed out, rate limited or full, after all retries
     6  another runner holds or changed the same state
     7  data that cannot be understood: a damaged or newer checkpoint
-    8  a record cannot be delivered, and there are no dead letters to keep it
+    8  a request is refused for what it asks, or a record that there are no dead letters to keep
     9  finished, but records went to the dead letters
    10  finished, but ranges were left out that could not be read, as was allowed
   130  ended at once by a second SIGINT

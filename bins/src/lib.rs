@@ -12,6 +12,8 @@ pub mod exit;
 pub mod logging;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "source-oci")]
+pub mod oci;
 #[cfg(all(feature = "source-oci", feature = "sink-file"))]
 pub mod oci_export;
 pub mod pages;

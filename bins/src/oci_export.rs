@@ -11,7 +11,7 @@ use audit_core::{
     durable,
 };
 use audit_sink_file::FileSink;
-use audit_source_oci::{Counts, OciConfig, OciSource};
+use audit_source_oci::{Counts, Keys, OciConfig, OciSource};
 use serde_json::{Value, json};
 
 pub use self::cli::{Cli, Command, Export};
@@ -110,6 +110,7 @@ fn describe(args: &Export, config: &OciConfig) -> Value {
         "events": config.events,
         "preset": config.preset.is_some(),
         "redact": config.redact,
+        "snake": config.keys == Keys::Snake,
     })
 }
 

@@ -84,9 +84,18 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
         #[cfg(feature = "source-oci")]
         "oci" => {
             let mut config: audit_source_oci::OciConfig = section.parse()?;
-            let files = [&mut config.ca_file, &mut config.spool_dir];
-            absolute(files, section.dir());
-            config.home = config.home.or_else(std::env::home_dir);
+            absolute([&mut config.spool_dir], section.dir());
+            let files = [
+                &mut config.ca_file,
+                &mut config.config_file,
+                &mut config.key_file,
+                &mut config.security_token_file,
+            ];
+            // What begins with `~` starts at the home directory.
+            for file in files.into_iter().flatten().filter(|file| !file.starts_with("~")) {
+                *file = section.dir().join(&file);
+            }
+            crate::oci::complete(&mut config)?;
             oci(config).map_err(|e| e.with("key", section.key()))
         }
         #[cfg(feature = "source-port")]

@@ -59,13 +59,18 @@ impl Site {
 
     /// The command line of old: January, whole.
     fn command(&self, file: &str, more: &[&str]) -> Command {
+        self.command_at(&self.fake.address.to_string(), file, more)
+    }
+
+    /// The same, with the service at another host.
+    fn command_at(&self, host: &str, file: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oci-export"));
         command
             .args(["--startdate", "2026-01-01", "--enddate", "2026-01-31"])
             .args(["--profilename", "AUDIT", "--ociconfig", "config", "--outputfile", file])
             .args(["--eventfilter", TENANCY])
-            .args(["--endpoint", &format!("http://{}/{{region}}", self.fake.address)])
-            .args(["--identity-endpoint", &format!("http://{}/{{region}}", self.fake.address)])
+            .args(["--endpoint", &format!("http://{host}/{{region}}")])
+            .args(["--identity-endpoint", &format!("http://{host}/{{region}}")])
             .args(more)
             .current_dir(self.dir.path())
             .env_clear()
@@ -146,6 +151,77 @@ fn events_are_chosen_by_name_and_group() {
     assert_eq!(site.ids("login.json"), ["login"]);
     site.export("iam.json", &["--preset", "iam"]).expect(0);
     assert_eq!(site.ids("iam.json"), ["login"]);
+}
+
+/// As the script wrote them that this program replaces, had it worked.
+#[test]
+fn keys_are_spelled_as_oracles_sdk_does_in_every_format() {
+    let site = Site::new(3);
+    let snake = ["--keys", "snake"];
+    site.export("out.json", &snake).expect(0);
+    let text = fs::read_to_string(site.path("out.json")).unwrap();
+    let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(events[0]["event_id"], "e0");
+    assert_eq!(events[0]["data"]["identity"]["principal_name"], "ann@example.com");
+    assert_eq!(events[0]["data"]["request"]["headers"]["X-Real-IP"][0], "172.24.80.88");
+    assert!(!text.contains("\"eventType\"") && text.contains(r#"{"n" : 1.10,"big""#), "{text}");
+    site.export("out.ndjson", &snake).expect(0);
+    let lines = fs::read_to_string(site.path("out.ndjson")).unwrap();
+    assert!(lines.starts_with(r#"{"event_type":"#) && lines.lines().count() == 3, "{lines}");
+    site.export("out.csv", &snake).expect(0);
+    let csv = fs::read_to_string(site.path("out.csv")).unwrap();
+    assert!(csv.starts_with("event_type,cloud_events_version,"), "{csv}");
+    assert!(csv.contains(",data.identity.principal_name,"), "{csv}");
+}
+
+/// The service has a name that only the proxy knows, which is the stand-in itself.
+#[test]
+fn a_proxy_is_taken_from_the_option_or_the_environment() {
+    let site = Site::new(3);
+    let proxy = format!("http://u:canary@{}", site.fake.address);
+    let ran = |proxy: &[(&str, &str)], more: &[&str]| {
+        let mut command = site.command_at("audit.invalid", "out.json", more);
+        Ran::of(command.envs(proxy.iter().copied()).output().unwrap())
+    };
+    ran(&[], &["--proxy", &proxy]).expect(0);
+    site.holds_each_once("out.json", 3);
+    ran(&[("HTTPS_PROXY", &proxy)], &[]).expect(0);
+    assert!(site.fake.lock().last_signed[2].contains("audit.invalid"), "not by way of the proxy");
+    ran(&[("HTTPS_PROXY", &proxy), ("NO_PROXY", "audit.invalid")], &["--check"]).expect(5);
+    let wrong = ran(&[], &["--proxy", "u:canary@proxy"]).expect(3).says("proxy");
+    assert!(!wrong.err.contains("canary"), "{}", wrong.err);
+}
+
+/// Paths start at the file they stand in; what it does not say comes from the variables of Oracle's
+/// own tools.
+#[test]
+fn audit_run_finds_the_profile_by_path_or_by_variable() {
+    let site = Site::new(3);
+    let host = site.fake.address;
+    let file = |name: &str, profile: &str| {
+        let text = format!(
+            "[pipelines.{name}.source]\ntype = \"oci\"\nprofile = \"AUDIT\"\n{profile}\n\
+             start = \"2026-01-01\"\nend = \"2026-02-01\"\nall_compartments = true\n\
+             endpoint = \"http://{host}/{{region}}\"\n\
+             identity_endpoint = \"http://{host}/{{region}}\"\n\
+             [pipelines.{name}.sink]\ntype = \"file\"\npath = \"{name}.ndjson\"\n"
+        );
+        fs::write(site.path(&format!("{name}.toml")), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_audit"));
+        command.args(["run", "--config"]).arg(site.path(&format!("{name}.toml")));
+        command.current_dir("/").env_clear();
+        command
+    };
+    let lines = |name: &str| fs::read_to_string(site.path(name)).unwrap().lines().count();
+    Ran::of(file("path", "config_file = \"config\"").output().unwrap()).expect(0);
+    assert_eq!(lines("path.ndjson"), 3);
+    let mut command = file("variable", "");
+    command.env("OCI_CLI_CONFIG_FILE", site.path("config"));
+    Ran::of(command.output().unwrap()).expect(0);
+    assert_eq!(lines("variable.ndjson"), 3);
+    let principal = "auth = \"resource_principal\"";
+    let missing = Ran::of(file("principal", principal).output().unwrap());
+    missing.expect(3).says("OCI_RESOURCE_PRINCIPAL_RPST");
 }
 
 /// A range that could not be read was left out, and the run was a success.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use audit_core::{Error, ErrorKind, Result};
-use audit_source_oci::{AuthMethod, OciConfig, Preset, ResourcePrincipal};
+use audit_core::{Error, ErrorKind, Result, Secret};
+use audit_source_oci::{AuthMethod, Keys, OciConfig, Preset};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -9,7 +9,7 @@ use humantime::Duration;
 
 use super::output::Format;
 use crate::cli::Global;
-use crate::{app, exit, ship};
+use crate::{app, exit, oci};
 
 /// Export the audit events of Oracle Cloud Infrastructure of a time range to one file.
 ///
@@ -129,6 +129,9 @@ struct Select {
     /// Keep credentials, tokens and signatures in the events, which are blanked otherwise
     #[arg(long)]
     no_redact: bool,
+    /// How the events' own keys are spelled; names inside of tags, headers and payloads stay
+    #[arg(long, value_enum, value_name = "HOW", default_value = "camel")]
+    keys: Spelling,
 }
 
 #[derive(Args, Debug)]
@@ -167,12 +170,24 @@ struct Fetch {
     /// An authority (PEM) to trust beside the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// The proxy to go through; for one with a password set the variable HTTPS_PROXY [default: that
+    /// of HTTPS_PROXY, but for what NO_PROXY names]
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Group {
     /// Sign-ins, MFA, tokens, API keys, passwords, sessions and locks of users
     Iam,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Spelling {
+    /// As the service sends them: eventType
+    Camel,
+    /// As Oracle's SDK for Python has them: event_type
+    Snake,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -197,7 +212,6 @@ impl Export {
     /// Makes the source's configuration.
     pub(super) fn config(&self, now: DateTime<Utc>) -> Result<OciConfig> {
         let mut config = OciConfig::new();
-        config.home = std::env::home_dir();
         let start = self.startdate.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::Config, "no start is given")
                 .with("option", "--startdate")
@@ -221,6 +235,8 @@ impl Export {
         config.endpoint.clone_from(&fetch.endpoint);
         config.identity_endpoint.clone_from(&fetch.identity_endpoint);
         config.ca_file.clone_from(&fetch.ca_file);
+        config.proxy = fetch.proxy.as_deref().map(Secret::new);
+        oci::proxy(&mut config);
         Ok(config)
     }
 }
@@ -256,6 +272,10 @@ impl Select {
         config.regions.clone_from(&self.region);
         config.all_regions = self.all_regions;
         config.redact = !self.no_redact;
+        config.keys = match self.keys {
+            Spelling::Camel => Keys::Camel,
+            Spelling::Snake => Keys::Snake,
+        };
     }
 }
 
@@ -268,23 +288,7 @@ impl Login {
             Auth::InstancePrincipal => AuthMethod::InstancePrincipal,
             Auth::ResourcePrincipal => AuthMethod::ResourcePrincipal,
         };
-        if self.auth == Auth::ResourcePrincipal {
-            let need = |variable: &str| {
-                ship::secret(variable, None)?.ok_or_else(|| {
-                    Error::new(ErrorKind::Config, "the variable is not set")
-                        .with("variable", variable)
-                        .with_hint("the platform sets it where resource principals are allowed")
-                })
-            };
-            let token = need("OCI_RESOURCE_PRINCIPAL_RPST")?;
-            let key = need("OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM")?;
-            let region = need("OCI_RESOURCE_PRINCIPAL_REGION")?;
-            let mut principal = ResourcePrincipal::new(token, key, region.expose());
-            principal.pass_phrase =
-                ship::secret("OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM_PASSPHRASE", None)?;
-            config.resource_principal = Some(principal);
-        }
-        Ok(())
+        oci::complete(config)
     }
 }
 
