@@ -1,8 +1,8 @@
-use audit_core::Result;
+use audit_core::{AuditEvent, Result};
 
 use crate::journal::Feed;
 use crate::store::{self, Store};
-use crate::{Crosstab, Day, ReportConfig, sink};
+use crate::{Crosstab, Day, Hour, ReportConfig, facts, sink};
 
 /// The reports of a directory that are made from files, each of which is looked at as a whole.
 ///
@@ -24,6 +24,15 @@ pub struct Published {
     pub seen: u64,
     /// The events of the report, which holds the larger counts of this look and of all before.
     pub reported: u64,
+}
+
+impl Crosstab {
+    /// Counts an event of any source in each section it is in; false if it has a time that no report
+    /// has, before 1970 or after 9999.
+    pub fn count(&mut self, event: &AuditEvent) -> bool {
+        let hour = Hour::of(&event.time);
+        hour.inspect(|hour| facts::count(event, *hour, self)).is_some()
+    }
 }
 
 impl Reports {
