@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use audit_core::{Error, ErrorKind, Result};
 
@@ -11,6 +12,9 @@ use crate::config;
 use crate::metrics::Serve;
 use crate::progress::Screen;
 use crate::{exit, logging, terminal};
+
+/// How long threads have to end when the work is done.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// A program under way.
 #[derive(Debug)]
@@ -78,8 +82,9 @@ impl App {
                 Error::new(ErrorKind::Unexpected, "cannot start the runtime").because(e)
             })?;
         let result = runtime.block_on(future);
-        // What is still under way was given up after the grace time, and is safe to cut off.
-        runtime.shutdown_background();
+        // What is still under way was given up after the grace time, and is safe to cut off. Clients of
+        // Kafka are let go of for a moment: their threads must not outlive what OpenSSL keeps for them.
+        runtime.shutdown_timeout(LAST_MOMENT);
         result
     }
 }
