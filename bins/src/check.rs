@@ -83,7 +83,8 @@ fn dead_letters(settings: &Settings) -> Result<()> {
     }
 }
 
-fn line(thing: &str, note: &str, result: Result<(), Error>) -> Result<()> {
+/// Writes what was found of one thing to stdout.
+pub(crate) fn line(thing: &str, note: &str, result: Result<(), Error>) -> Result<()> {
     let verdict = if result.is_ok() { "ok" } else { "failed" };
     let mut text = format!("{verdict:<7} {thing}");
     if !note.is_empty() {

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use audit_core::{Progress, StreamId, Summary};
+use audit_core::{Error, ErrorKind, Progress, Result, StreamId, Summary};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
@@ -37,10 +37,24 @@ impl Screen {
     }
 }
 
+/// What a source knows of what is still to come.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Outlook {
+    /// How many records are not read yet.
+    pub unread: Option<u64>,
+    /// What else people should know by now.
+    pub note: Option<String>,
+}
+
+/// Asks for the outlook of now.
+pub type Ask = Arc<dyn Fn() -> Outlook + Send + Sync>;
+
 /// Shows how one pipeline gets on.
 pub struct Meter {
     stream: StreamId,
     bar: Option<ProgressBar>,
+    ask: Option<Ask>,
     started: Instant,
     latest: Mutex<Latest>,
 }
@@ -52,14 +66,15 @@ struct Latest {
     before: Summary,
     logged: u64,
     waiting: Option<String>,
+    outlook: Outlook,
 }
 
 impl Meter {
     /// Adds a bar to the screen; a spinner when the total is not known.
-    pub fn new(screen: &Screen, stream: &StreamId, total: Option<u64>) -> Self {
+    pub fn new(screen: &Screen, stream: &StreamId, total: Option<u64>, ask: Option<Ask>) -> Self {
         let bar = screen.bars.as_ref().map(|bars| {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-            let template = match total {
+            let template = match total.or(ask.as_ref().map(|_| 0)) {
                 Some(_) => "{prefix} {bar:30} {percent}% {msg}, {elapsed}, {eta} left",
                 None => "{spinner} {prefix} {msg}, {elapsed}",
             };
@@ -69,7 +84,7 @@ impl Meter {
             bar.set_message("starting");
             bars.add(bar)
         });
-        Self { stream: stream.clone(), bar, started: Instant::now(), latest: Mutex::default() }
+        Self { stream: stream.clone(), bar, ask, started: Instant::now(), latest: Mutex::default() }
     }
 
     /// Learns what the pipeline reports.
@@ -87,7 +102,13 @@ impl Meter {
             Progress::Idle(_) => latest.waiting = Some("waiting for new records".to_owned()),
             _ => {}
         }
+        if let Some(ask) = &self.ask {
+            latest.outlook = ask();
+        }
         if let Some(bar) = &self.bar {
+            if let Some(unread) = latest.outlook.unread {
+                bar.set_length(latest.summary.read + unread);
+            }
             bar.set_message(self.words(&latest));
             bar.set_position(latest.summary.read);
         }
@@ -117,6 +138,9 @@ impl Meter {
             Some(waiting) => format!(", {waiting}"),
             None => format!(", {}/s", count(rate)),
         };
+        if let Some(note) = &latest.outlook.note {
+            words += &format!(", {note}");
+        }
         words
     }
 
@@ -126,7 +150,9 @@ impl Meter {
         let rate = rate(read.saturating_sub(latest.logged), LOG_EVERY);
         latest.logged = read;
         let waiting = latest.waiting.as_deref();
-        info!(pipeline = %self.stream, read, delivered, duplicates, dead_lettered, per_second = rate, waiting, "progress");
+        let Outlook { unread, note } = &latest.outlook;
+        let left = unread.filter(|_| rate > 0).map(|n| seconds(Duration::from_secs(n / rate)));
+        info!(pipeline = %self.stream, read, delivered, duplicates, dead_lettered, per_second = rate, unread, left, note, waiting, "progress");
     }
 }
 
@@ -148,6 +174,43 @@ pub async fn beat(screen: &Screen, meters: &[Arc<Meter>]) {
             }
         }
     }
+}
+
+/// Does work that blocks, and shows how many of `total` bytes are read by then.
+///
+/// # Errors
+/// Those of the work; [`ErrorKind::Unexpected`] when it ends without an answer.
+pub async fn of_bytes<T: Send + 'static>(
+    screen: &Screen,
+    quiet: bool,
+    total: u64,
+    read: impl Fn() -> u64,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let bar = screen.bars.as_ref().map(|bars| {
+        let template = "{bar:30} {percent}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template);
+        let bar = ProgressBar::new(total);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bars.add(bar)
+    });
+    let mut beat = tokio::time::interval(if bar.is_some() { TICK } else { LOG_EVERY });
+    beat.tick().await;
+    let mut work = tokio::task::spawn_blocking(work);
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            _ = beat.tick() => match &bar {
+                Some(bar) => bar.set_position(read()),
+                None if quiet => {}
+                None => info!(bytes = read(), total, "progress"),
+            },
+        }
+    };
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    result.map_err(|e| Error::new(ErrorKind::Unexpected, "the work was broken off").because(e))?
 }
 
 /// Returns how many there were a second.
@@ -179,7 +242,7 @@ mod tests {
             .finish();
         let _installed = tracing::subscriber::set_default(subscriber);
         let screen = Screen::new(false);
-        let meters = [Arc::new(Meter::new(&screen, &"orders".parse().unwrap(), None))];
+        let meters = [Arc::new(Meter::new(&screen, &"orders".parse().unwrap(), None, None))];
         let mut summary = Summary::default();
         (summary.read, summary.delivered) = (600, 600);
         meters[0].observe(&Progress::Settled { total: &summary, took: Duration::ZERO });

@@ -1,5 +1,6 @@
 //! `audit run`: every pipeline of a configuration file, in one process.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::checkpoint::{self, ReadOnly};
 use crate::config::{Config, PipelineConfig, Settings};
 #[cfg(feature = "metrics")]
 use crate::metrics::{Board, Server, Vitals};
-use crate::progress::{self, Meter};
+use crate::progress::{self, Ask, Meter, Outlook};
 use crate::reload::{Changes, Parts, Reload};
 use crate::signals::{Hangup, Signals, Stop};
 use crate::summary::{self, Report};
@@ -24,7 +25,6 @@ use crate::wire::{self, WiredSink};
 use crate::{cli, terminal};
 
 /// A pipeline that is ready to go.
-#[derive(Debug)]
 pub struct Job {
     stream: StreamId,
     pipeline: Pipeline,
@@ -32,6 +32,7 @@ pub struct Job {
     options: Options,
     files: Vec<PathBuf>,
     changes: Option<Changes>,
+    outlook: Option<Ask>,
 }
 
 /// How jobs are made.
@@ -112,7 +113,15 @@ impl Job {
         let follow = options.follow.unwrap_or(settings.follow) && !options.dry_run;
         let stream = settings.stream.clone();
         let pipeline = pipeline(settings, source, sink, checkpoint, options);
-        Self { stream, pipeline, follow, options, files: Vec::new(), changes: None }
+        let (files, changes, outlook) = (Vec::new(), None, None);
+        Self { stream, pipeline, follow, options, files, changes, outlook }
+    }
+
+    /// Shows with the progress what the source knows of what is still to come.
+    #[must_use]
+    pub fn outlook(mut self, ask: impl Fn() -> Outlook + Send + Sync + 'static) -> Self {
+        self.outlook = Some(Arc::new(ask));
+        self
     }
 
     /// Goes over to each new state of the configuration, if it runs on and on.
@@ -248,7 +257,12 @@ struct Watchers {
 impl Watchers {
     fn new(job: &Job, screen: &progress::Screen) -> Self {
         Self {
-            meter: Arc::new(Meter::new(screen, &job.stream, job.options.total)),
+            meter: Arc::new(Meter::new(
+                screen,
+                &job.stream,
+                job.options.total,
+                job.outlook.clone(),
+            )),
             #[cfg(feature = "metrics")]
             vitals: None,
         }
@@ -335,6 +349,12 @@ impl Parts {
         let Self { settings, source, sink } = self;
         let checkpoint = checkpoint(&settings, &sink, options.dry_run);
         pipeline(&settings, source, sink, checkpoint, options)
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("pipeline", &self.pipeline).finish_non_exhaustive()
     }
 }
 
