@@ -35,6 +35,7 @@ Examples:
   audit check --config audit.toml               find out whether a run could work
   audit run --config audit.toml                 ship what is new, then end
   audit run --config audit.toml --follow        ship for ever
+  audit report --config audit.toml              count what a source has, hour by hour
   audit dead-letters list --config audit.toml   see what could not be delivered
 ";
 
@@ -97,6 +98,17 @@ SIGINT or SIGTERM stops it cleanly: the batch in flight is finished, the rest co
     /// Find out whether a run could work, and write nothing
     #[command(after_help = "Example:\n  audit check --config audit.toml")]
     Check(Select),
+    /// Count what a source has, from its beginning, and report it by day, hour and label
+    #[cfg(feature = "sink-report")]
+    #[command(after_help = "\
+Examples:
+  audit report --config audit.toml --pipeline orders --reports reports
+  audit report events.ndjson.zst --format text,html
+
+It leaves no trace: neither in the checkpoint nor in the source. A table whose rows are marked when they
+are sent has only those that are not; give it `mode = \"keyset\"` to count them all. Of each count the
+largest ever seen is reported, so a run may be repeated.")]
+    Report(Box<crate::report::Report>),
     /// See and replay the records that could not be delivered
     #[command(subcommand)]
     DeadLetters(DeadLetters),

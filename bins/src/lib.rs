@@ -7,6 +7,8 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+#[cfg(all(feature = "source-confluent", feature = "sink-file", feature = "sink-report"))]
+pub mod confluent_report;
 pub mod dead_letters;
 pub mod exit;
 pub mod logging;
@@ -23,6 +25,8 @@ pub mod progress;
 #[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
 pub mod quickstart;
 mod reload;
+#[cfg(feature = "sink-report")]
+pub mod report;
 pub mod run;
 pub mod ship;
 pub mod signals;

@@ -12,6 +12,8 @@ fn main() -> ExitCode {
         Command::Quickstart(args) => app.block_on(audit_bins::quickstart::main(args, app)),
         Command::Run(args) => app.block_on(run::main(args, app)),
         Command::Check(args) => app.block_on(check::main(args)),
+        #[cfg(feature = "sink-report")]
+        Command::Report(args) => app.block_on(audit_bins::report::main(args, app)),
         Command::DeadLetters(command) => app.block_on(dead_letters::main(command, app)),
         Command::Checkpoint(command) => checkpoint::main(command),
         Command::Completions { shell } => pages::completions::<Cli>(*shell, "audit"),
