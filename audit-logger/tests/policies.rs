@@ -76,7 +76,12 @@ fn a01_a_sink_that_fails_for_good_fails_the_callers_and_is_tried_again() {
 /// The pipeline in a runtime whose clock jumps, as an hour is long.
 #[tokio::test(start_paused = true)]
 async fn a02_sink_down_for_an_hour_best_effort_counts_exactly_what_is_lost() {
-    let gate = Gate::closed();
+    for gate in [Gate::closed(), Gate::stalled()] {
+        an_hour_of_best_effort(gate).await;
+    }
+}
+
+async fn an_hour_of_best_effort(gate: Gate) {
     let queue = Queue::open(best_effort().capacity(100)).unwrap();
     let sink: Arc<dyn Sink> = Arc::new(gate.clone());
     let retry = RetryPolicy::default().max_elapsed(Duration::from_secs(7200)).max_attempts(10_000);
@@ -108,8 +113,13 @@ async fn a02_sink_down_for_an_hour_best_effort_counts_exactly_what_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a02_sink_down_for_an_hour_the_spool_keeps_all_in_order() {
+    for gate in [Gate::closed(), Gate::stalled()] {
+        an_hour_of_spooling(gate).await;
+    }
+}
+
+async fn an_hour_of_spooling(gate: Gate) {
     let dir = tempfile::tempdir().unwrap();
-    let gate = Gate::closed();
     let queue = Queue::open(spool(&dir)).unwrap();
     let retry = RetryPolicy::default().max_elapsed(Duration::from_secs(7200)).max_attempts(10_000);
     let pipeline = Pipeline::new(
@@ -133,7 +143,12 @@ async fn a02_sink_down_for_an_hour_the_spool_keeps_all_in_order() {
 
 #[test]
 fn a02_sink_down_fail_closed_tells_the_caller_within_its_timeout() {
-    let gate = Gate::closed();
+    for gate in [Gate::closed(), Gate::stalled()] {
+        callers_of_fail_closed(gate);
+    }
+}
+
+fn callers_of_fail_closed(gate: Gate) {
     let queue = Queue::open(fail_closed(150).capacity(2).grace(Duration::ZERO)).unwrap();
     let guard = queue.start(Arc::new(gate), None).unwrap();
     let callers: Vec<_> = (0..4)
@@ -373,17 +388,22 @@ fn a06_a_stalled_sink_does_not_hold_up_the_application() {
 fn a07_ten_thousand_tasks_keep_the_order_of_each() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
-    for config in [best_effort(), spool(&dir)] {
+    for config in [best_effort(), spool(&dir), fail_closed(30_000)] {
         let destination = Gate::opened();
         let queue = Queue::open(config).unwrap();
         let guard = queue.start(Arc::new(destination.clone()), None).unwrap();
+        let emit_waits = queue.waits();
         runtime.block_on(async {
             let tasks: Vec<_> = (0..10_000)
                 .map(|task| {
                     let queue = queue.clone();
+                    let emit = move |n| queue.emit(&record(format!("{task} {n}"))).unwrap();
+                    if emit_waits {
+                        return tokio::task::spawn_blocking(move || (0..3).for_each(emit));
+                    }
                     tokio::spawn(async move {
                         for n in 0..3 {
-                            queue.emit(&record(format!("{task} {n}"))).unwrap();
+                            emit(n);
                             tokio::task::yield_now().await;
                         }
                     })

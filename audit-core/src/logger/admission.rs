@@ -3,6 +3,7 @@ use std::sync::{Arc, LazyLock};
 use serde::Serialize;
 
 use super::json::Json;
+use super::text::contains_either;
 use super::{HttpRequest, HttpResponse, Limits, Masking, User};
 
 /// What everything passes on its way into a record: it is masked, then cut.
@@ -20,7 +21,11 @@ impl Admission {
     }
 
     pub(super) fn url(&self, to: &mut String, url: &str) {
-        self.limits.assign(to, &self.masking().url(url));
+        // Most have nothing that could be masked.
+        match contains_either(url, b'?', b'@') {
+            true => self.limits.assign(to, &self.masking().url(url)),
+            false => self.limits.assign(to, url),
+        }
     }
 
     /// Replaces headers, in their own memory. A name that comes again gets its values joined.

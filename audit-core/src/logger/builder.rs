@@ -238,8 +238,9 @@ impl AuditLogger {
 
     /// Sets level and message.
     pub fn log(&mut self, level: Level, message: impl AsRef<str>) -> &mut Self {
-        self.record.fields.level = level;
-        self.admission.limits.assign(&mut self.record.fields.message, message.as_ref());
+        let fields = &mut *self.record.fields;
+        fields.level = level;
+        self.admission.limits.assign(&mut fields.message, message.as_ref());
         self
     }
 

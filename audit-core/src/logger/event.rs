@@ -23,7 +23,7 @@ impl AuditRecord {
     /// # Errors
     /// As [`Shape::append_line`].
     pub fn to_event(&self, source: impl Into<Arc<str>>, shape: Shape) -> Result<AuditEvent> {
-        let raw = Raw::parse(self.to_line(shape)?)?;
+        let raw = Raw::written(self.to_line(shape)?);
         let mut event = AuditEvent::new(self.id().clone(), source.into(), self.time(), raw);
         event.action = self.action().clone();
         event.actor = self.actor();

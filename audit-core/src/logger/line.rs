@@ -1,5 +1,6 @@
+use super::fields::Fields;
 use super::text::{append_number, append_quoted, append_text};
-use super::{AuditRecord, HttpRequest, HttpResponse, Level};
+use super::{HttpRequest, HttpResponse, Level};
 
 /// Where the provider of a user stands.
 #[derive(Clone, Copy)]
@@ -11,16 +12,17 @@ pub(super) enum User {
 }
 
 /// Appends the line with the seven keys.
-pub(super) fn append(out: &mut Vec<u8>, record: &AuditRecord, form: User) {
-    match record.http_request() {
+pub(super) fn append(out: &mut Vec<u8>, fields: &Fields, form: User) {
+    match fields.http_request.get() {
         Some(request) => append_request(out, request),
         None => out.extend_from_slice(br#"{"audit": {"http_request": null, "http_response": "#),
     }
-    let (response, user) = (record.http_response(), record.user());
-    if let (None, None, None, None) = (response, user, record.filter(), record.results()) {
+    let (response, user) = (fields.http_response.get(), fields.user.get());
+    let (filter, results) = (fields.filter.get(), fields.results.get());
+    if let (None, None, None, None) = (response, user, filter, results) {
         const NONE: &[u8] = br#"null, "user": null, "filter": null, "results": null"#;
         out.extend_from_slice(NONE);
-        return append_end(out, record);
+        return append_end(out, fields);
     }
     match response {
         Some(response) => append_response(out, response),
@@ -30,7 +32,7 @@ pub(super) fn append(out: &mut Vec<u8>, record: &AuditRecord, form: User) {
         Some(user) => append_user(out, user, form),
         None => out.extend_from_slice(br#"null, "filter": "#),
     }
-    match record.filter() {
+    match filter {
         Some(filter) => {
             out.extend_from_slice(br#"{"object": "#);
             append_quoted(out, &filter.object);
@@ -40,23 +42,23 @@ pub(super) fn append(out: &mut Vec<u8>, record: &AuditRecord, form: User) {
         }
         None => out.extend_from_slice(br#"null, "results": "#),
     }
-    match record.results() {
+    match results {
         Some(results) => out.extend_from_slice(results.get().as_bytes()),
         None => out.extend_from_slice(b"null"),
     }
-    append_end(out, record);
+    append_end(out, fields);
 }
 
-fn append_end(out: &mut Vec<u8>, record: &AuditRecord) {
+fn append_end(out: &mut Vec<u8>, fields: &Fields) {
     // The level most records have goes by a branch that is foreseen.
-    if record.level() == Level::Info {
+    if fields.level == Level::Info {
         out.extend_from_slice(br#", "type": "INFO", "message": ""#);
     } else {
         out.extend_from_slice(br#", "type": ""#);
-        out.extend_from_slice(record.level().as_str().as_bytes());
+        out.extend_from_slice(fields.level.as_str().as_bytes());
         out.extend_from_slice(br#"", "message": ""#);
     }
-    append_text(out, record.message());
+    append_text(out, &fields.message);
     out.extend_from_slice(br#""}}"#);
 }
 

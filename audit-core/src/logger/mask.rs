@@ -4,7 +4,7 @@ use std::fmt;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::text::{append_quoted, contains_either};
+use super::text::append_quoted;
 use crate::Secret;
 
 const REDACTED: &str = "***";
@@ -94,7 +94,7 @@ impl Masking {
 
     /// Returns the URL as it may be written.
     pub(super) fn url<'a>(&self, url: &'a str) -> Cow<'a, str> {
-        if !contains_either(url, b'?', b'@') || self.rules.is_empty() {
+        if self.rules.is_empty() {
             return Cow::Borrowed(url);
         }
         let (rest, fragment) = split_before(url, '#');

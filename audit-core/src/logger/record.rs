@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::fields::Scratch;
 use super::json::Json;
-use super::{Filter, HttpRequest, HttpResponse, Level, Shape, User, id};
+use super::{Filter, HttpRequest, HttpResponse, Level, Shape, User, id, with_line};
 use crate::{Action, Actor, Clock, EventId, Outcome, Result, Target};
 
 /// One finished record of an application: what [`AuditLogger::record`](super::AuditLogger::record)
@@ -149,9 +149,11 @@ impl AuditRecord {
     /// # Errors
     /// As [`Shape::append_line`].
     pub fn to_line(&self, shape: Shape) -> Result<String> {
-        let mut line = Vec::new();
-        shape.append_line(self, &mut line)?;
-        String::from_utf8(line).map_err(|e| super::shape::cannot_write(self).because(e))
+        // Written in memory that is kept, and copied, so that it has the size it needs from the start.
+        with_line(self, shape, |line| {
+            let text = str::from_utf8(line.strip_suffix(b"\n").unwrap_or(line));
+            text.map(str::to_owned).map_err(|e| super::shape::cannot_write(self).because(e))
+        })
     }
 
     /// Appends the record to `out` as one line in the default shape, without a line end.

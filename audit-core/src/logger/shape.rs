@@ -48,11 +48,11 @@ impl Shape {
     pub fn append_line(self, record: &AuditRecord, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Audit => {
-                line::append(out, record, line::User::Nested);
+                line::append(out, &record.fields, line::User::Nested);
                 return Ok(());
             }
             Self::AuditFlat => {
-                line::append(out, record, line::User::Flat);
+                line::append(out, &record.fields, line::User::Flat);
                 return Ok(());
             }
             Self::AuditEvent => json::append(out, &Message::of(record)),

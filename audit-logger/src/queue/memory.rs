@@ -10,9 +10,13 @@ use tokio::sync::Notify;
 
 use crate::{Policy, QueueConfig};
 
+/// For so many entries there is room from the start; memory that is not used is not taken.
+const MOST_ROOM: usize = 1 << 16;
+
 /// Events in memory, in order, each until it is delivered.
 ///
-/// The lock is held for moments only, and never across an await.
+/// The lock is held for moments only, and never across an await: what allocates or frees for a whole
+/// batch is done without it, as callers wait for it.
 pub(super) struct Memory {
     config: QueueConfig,
     /// Tells the cursors of this queue from those of another process.
@@ -37,7 +41,7 @@ pub(super) struct State {
 
 struct Entry {
     /// Nothing: withdrawn.
-    event: Option<AuditEvent>,
+    event: Option<Arc<AuditEvent>>,
     caller: Option<SyncSender<Result<()>>>,
 }
 
@@ -47,7 +51,13 @@ impl Memory {
             config: config.clone(),
             instance: RandomState::new().hash_one(0),
             lossy: *policy == Policy::BestEffort,
-            state: Mutex::new(State { first: 1, handed: 1, ..State::default() }),
+            state: Mutex::new(State {
+                // So that none of its callers has to move what others have queued.
+                entries: VecDeque::with_capacity(config.capacity.min(MOST_ROOM)),
+                first: 1,
+                handed: 1,
+                ..State::default()
+            }),
             arrived: Notify::new(),
             room: Condvar::new(),
         }
@@ -198,7 +208,7 @@ impl Memory {
         let mut state = self.lock();
         let skip = usize::try_from(from.saturating_sub(state.first)).unwrap_or(usize::MAX);
         let (mut events, mut bytes, mut next) = (Vec::new(), 0, from.max(state.first));
-        for entry in state.entries.iter().skip(skip) {
+        for entry in state.entries.range(skip.min(state.entries.len())..) {
             if let Some(event) = &entry.event {
                 bytes += event.size();
                 if events.len() == max || bytes > max_bytes && !events.is_empty() {
@@ -209,7 +219,8 @@ impl Memory {
             next += 1;
         }
         state.handed = state.handed.max(next);
-        (events, next)
+        drop(state);
+        (events.iter().map(|event| AuditEvent::clone(event)).collect(), next)
     }
 
     /// Returns whether there is nothing more to come, and whether something is under way.
@@ -225,16 +236,15 @@ impl Memory {
     /// Lets go of what is delivered.
     pub(super) fn delivered(&self, up_to: u64) {
         let mut state = self.lock();
-        while state.first <= up_to
-            && let Some(entry) = state.entries.pop_front()
-        {
-            state.first += 1;
-            if let Some(caller) = entry.caller {
-                caller.try_send(Ok(())).unwrap_or_default();
-            }
-        }
+        let done = usize::try_from((up_to + 1).saturating_sub(state.first)).unwrap_or(usize::MAX);
+        let done = done.min(state.entries.len());
+        state.first += done as u64;
+        let done: Vec<_> = state.entries.drain(..done).collect();
         drop(state);
         self.room.notify_all();
+        for caller in done.into_iter().filter_map(|entry| entry.caller) {
+            caller.try_send(Ok(())).unwrap_or_default();
+        }
     }
 
     fn refused(&self, letter: &DeadLetter) {
@@ -255,7 +265,7 @@ impl Memory {
 
 impl State {
     fn push(&mut self, event: AuditEvent, caller: Option<SyncSender<Result<()>>>) -> u64 {
-        self.entries.push_back(Entry { event: Some(event), caller });
+        self.entries.push_back(Entry { event: Some(event.into()), caller });
         self.first + self.entries.len() as u64 - 1
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audit_core::durable::{self, Lock, io_error};
-use audit_core::{AuditEvent, Error, ErrorKind, Result};
+use audit_core::{AuditEvent, Error, ErrorKind, Format, Result};
 use tokio::sync::Notify;
 
 use crate::SpoolConfig;
@@ -180,14 +180,13 @@ impl Spool {
 }
 
 fn line_of(event: &AuditEvent) -> Result<Vec<u8>> {
-    let mut line = b"00000000 ".to_vec();
-    serde_json::to_writer(&mut line, event).map_err(|e| {
-        Error::new(ErrorKind::Unexpected, "cannot write the event as JSON")
-            .with("id", &event.id)
-            .because(e)
-    })?;
-    let (sum, text) = line.split_at_mut(9);
-    sum.copy_from_slice(format!("{:08x} ", crc32fast::hash(text)).as_bytes());
+    const SUM: usize = 9;
+    let mut line = Vec::with_capacity(SUM + 512 + event.raw.get().len());
+    line.resize(SUM, b' ');
+    Format::Canonical.append_line(event, &mut line)?;
+    let (sum, text) = line.split_at_mut(SUM);
+    write!(&mut *sum, "{:08x}", crc32fast::hash(text))
+        .map_err(|e| Error::new(ErrorKind::Unexpected, "cannot write a checksum").because(e))?;
     line.push(b'\n');
     Ok(line)
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use audit_core::{AuditEvent, Error, ErrorKind, Result, Sink, Written};
 
-/// A sink that is down while its gate is closed.
+/// A sink that is down while its gate is closed: it fails, or does not answer.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     open: bool,
+    stalls: bool,
     panics: bool,
     lines: Vec<String>,
 }
@@ -22,6 +23,12 @@ struct State {
 impl Gate {
     pub(crate) fn closed() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn stalled() -> Self {
+        let gate = Self::default();
+        gate.0.lock().unwrap().stalls = true;
+        gate
     }
 
     pub(crate) fn opened() -> Self {
@@ -54,6 +61,13 @@ impl Sink for Gate {
     }
 
     async fn write(&self, events: &[AuditEvent]) -> Result<Written> {
+        let stalls = || {
+            let state = self.0.lock().unwrap();
+            state.stalls && !state.open
+        };
+        while stalls() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let mut state = self.0.lock().unwrap();
         if std::mem::take(&mut state.panics) {
             drop(state);
