@@ -66,7 +66,9 @@ async fn a08_what_is_committed_is_one_document_and_what_is_rolled_back_is_none()
         site.clear().await;
         done += ROUNDS_A_SITE;
     }
-    assert!(toll.service_kills > 0 && toll.sender_kills > 0 || rounds < 10, "{toll:?}");
+    let telling = toll.service_kills.min(toll.sender_kills) > rounds / 4
+        && toll.committed.min(toll.rolled_back) > toll.requests / 10;
+    assert!(telling || rounds < 10, "{toll:?}");
     println!("seed {seed}: {toll:?}");
 }
 
@@ -226,7 +228,8 @@ impl Site {
             .envs(service::environment(&self.url, &self.table))
             .stdout(Stdio::piped());
         let mut process = Process::start(&mut command);
-        let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+        // Not taken from it: a service whose output is closed would end by itself.
+        let lines = BufReader::new(process.0.stdout.as_mut().unwrap()).lines();
         let base = lines
             .map_while(Result::ok)
             .find_map(|line| Some(format!("http://{}", line.split_once(service::LISTENS)?.1)));
@@ -268,9 +271,10 @@ impl Site {
             let there = committed.contains(number);
             let lived_up_to = match (fate, status) {
                 (Fate::Commit, Some(200)) => there,
-                // It died: before the commit, or after.
-                (Fate::Commit, None) => true,
-                (Fate::Fail, Some(409) | None) | (Fate::Panic | Fate::Gone, None) => !there,
+                (Fate::Fail, Some(409 | 500) | None) | (Fate::Panic, Some(500) | None) => !there,
+                // The service died, before the commit or after; the client went away, and that was
+                // noticed in time or not; the database had no connection to give.
+                (Fate::Commit | Fate::Gone, Some(500) | None) => true,
                 _ => false,
             };
             assert!(lived_up_to, "{number}: {fate:?}, answer {status:?}, committed: {there}");
