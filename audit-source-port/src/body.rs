@@ -48,8 +48,8 @@ enum Unpacker {
 
 impl Unpacker {
     fn new(packed: bool, limit: usize, told: usize) -> Self {
-        // A promised length is only believed up to a point.
-        let bytes = Vec::with_capacity(told.min(limit).min(1 << 20));
+        // What is promised and does not come takes addresses, and no memory.
+        let bytes = Vec::with_capacity(told.min(limit).min(64 << 20));
         let bounded = Bounded { bytes, limit, is_full: false };
         if packed { Self::Packed(Box::new(GzDecoder::new(bounded))) } else { Self::Plain(bounded) }
     }

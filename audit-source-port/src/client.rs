@@ -205,10 +205,10 @@ impl Client {
         }
         let trace = response.headers().get("x-trace-id").and_then(|value| value.to_str().ok());
         let trace = trace.map(error::shown);
-        let max = if (200..=299).contains(&status) { max } else { MAX_SMALL };
+        let refused = !(200..=299).contains(&status);
+        let max = if refused { MAX_SMALL } else { max };
         let body = body::read(response, max, &self.host).await?;
-        let cause = error::cause(body.bytes()).filter(|_| !(200..=299).contains(&status));
-        let cause = cause.map(|cause| {
+        let cause = refused.then(|| error::cause(body.bytes())).flatten().map(|cause| {
             error::shown(&without_secrets(&cause, &self.credentials, self.token.as_ref()))
         });
         let host = self.host.clone();
