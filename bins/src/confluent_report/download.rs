@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use audit_core::{Clock, FileCheckpoint, Result, Sink, Source, durable};
 use audit_sink_file::{Compression, FileConfig, FileSink, Layout};
@@ -15,6 +16,9 @@ use crate::report::ReportOptions;
 use crate::run::{self, Job, Options};
 use crate::wire::WiredSink;
 use crate::{check, exit, summary, terminal};
+
+/// What one batch holds, in bytes.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// `confluent-report download`.
 #[derive(Args, Debug)]
@@ -140,6 +144,8 @@ impl Check {
 fn settings(file: &File) -> Result<Settings> {
     let mut settings = Settings::new(super::stream()?, &file.state());
     settings.dead_letters = Some(file.dead_letters());
+    // Each batch waits for the disk.
+    settings.limit = settings.limit.bytes(BATCH_BYTES);
     Ok(settings)
 }
 
@@ -152,9 +158,25 @@ fn sink(path: &Path) -> Result<WiredSink> {
 
 /// What is still to come, and how long it is kept.
 fn outlook(backlog: &Backlog) -> Outlook {
-    let left = backlog.time_to_loss.map(|left| {
-        let left = std::time::Duration::from_secs(left.as_secs() / 60 * 60);
+    let note = backlog.time_to_loss.map(|left| {
+        let left = Duration::from_secs(left.as_secs() / 60 * 60);
         format!("unread records are kept for {} yet", humantime::format_duration(left))
     });
-    Outlook { unread: Some(backlog.unread), note: left }
+    Outlook { unread: Some(backlog.unread), note }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l06_how_long_unread_records_are_kept_is_shown() {
+        let mut backlog = Backlog::default();
+        assert_eq!(outlook(&backlog).note, None);
+        backlog.unread = 7;
+        backlog.time_to_loss = Some(Duration::from_secs(3 * 3600 + 61));
+        let Outlook { unread, note, .. } = outlook(&backlog);
+        assert_eq!(unread, Some(7));
+        assert_eq!(note.as_deref(), Some("unread records are kept for 3h 1m yet"));
+    }
 }

@@ -146,3 +146,53 @@ impl Topic {
         Ok(SaslConfig::new(mechanism, key, secret))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        topic: Topic,
+    }
+
+    fn config(args: &[&str]) -> Result<ConfluentConfig> {
+        let first = ["x", "--bootstrap-servers", "broker:9092"];
+        Program::parse_from(first.iter().chain(args)).topic.config()
+    }
+
+    #[test]
+    fn a_login_over_tls_is_the_default_and_shows_no_secret() {
+        let mut secret = tempfile::NamedTempFile::new().unwrap();
+        writeln!(secret, "canary").unwrap();
+        let file = secret.path().to_str().unwrap();
+        let login = ["--api-key", "KEY", "--api-secret-file", file];
+        let found = config(&login).unwrap();
+        assert!(found.tls.is_some());
+        assert_eq!(found.topic, "confluent-audit-log-events");
+        let sasl = found.sasl.as_ref().unwrap();
+        assert_eq!((sasl.mechanism, &*sasl.user), (Mechanism::Plain, "KEY"));
+        assert_eq!(sasl.password.expose(), "canary");
+        let more = ["-X", "client.id=canary", "--sasl-mechanism", "scram-sha-512"];
+        let found = config(&[&login[..], &more].concat()).unwrap();
+        assert_eq!(found.sasl.as_ref().unwrap().mechanism, Mechanism::ScramSha512);
+        assert!(!format!("{found:?}").contains("canary"));
+    }
+
+    #[test]
+    fn the_protocol_says_what_is_needed() {
+        let plain = config(&["--security-protocol", "plaintext"]).unwrap();
+        assert!(plain.tls.is_none() && plain.sasl.is_none());
+        let certificate = ["--client-cert-file", "c", "--client-key-file", "k"];
+        let tls = config(&[&["--security-protocol", "SSL"], &certificate[..]].concat()).unwrap();
+        assert!(tls.tls.is_some_and(|tls| tls.client_key_file.is_some()) && tls.sasl.is_none());
+        let error = config(&["--security-protocol", "SASL_PLAINTEXT"]).unwrap_err();
+        assert!(error.to_string().contains("CONFLUENT_API_KEY"), "{error}");
+        assert!(config(&["--security-protocol", "PLAINTEXT", "-X", "linger"]).is_err());
+    }
+}
