@@ -59,6 +59,25 @@ fn r01_the_reports_of_known_records() {
     }
 }
 
+/// Records of Confluent Platform 5.4, published in vdesabou/kafka-docker-playground (MIT).
+const PUBLISHED: &str = include_str!("data/confluent_platform.ndjson");
+
+/// M-01
+#[test]
+fn m01_published_records_are_counted_as_they_are() {
+    let site = Site::new();
+    site.lines("events", PUBLISHED.lines());
+    let ran = site.run(&["analyze", "events", "--format", "csv,text"]).expect(0);
+    assert!(ran.err.contains("5 events from 2020-03-31 to 2020-03-31"), "{}", ran.err);
+    insta::assert_snapshot!(site.read("reports/2020-03-31.csv"), @r"
+    date,section,label,hour,count
+    2020-03-31,OTHER_EVENTS,kafka.FetchConsumer,10,3
+    2020-03-31,OTHER_EVENTS,kafka.ListOffsets,10,2
+    2020-03-31,CLIENT_ADDRESSES,192.168.176.4,10,5
+    2020-03-31,PRINCIPALS,admin,10,5
+    ");
+}
+
 /// R-02
 #[test]
 fn r02_the_order_of_lines_and_files_and_their_packing_change_nothing() {

@@ -254,7 +254,7 @@ fn killed_at_any_moment_each_event_is_in_the_file_once() {
     topic.produce((0..events / 2).map(record));
     let (mut killed, mut runs, mut produced) = (0, 0, events / 2);
     // How long a whole run takes, as far as is known.
-    let mut life = Duration::from_millis(700);
+    let mut life = Duration::from_millis(500 + events / 50);
     while killed < kills && runs < 20 * kills {
         runs += 1;
         let more = (events - produced).min(events / 2 / kills.max(1));
