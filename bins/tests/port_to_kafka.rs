@@ -164,6 +164,32 @@ fn the_variables_and_flags_of_the_replaced_program_mean_the_same() {
     assert_eq!(site.keys(), ids(0..10));
 }
 
+/// A flag goes before the environment, the environment before `.env`, and `.env` is searched upwards.
+#[test]
+fn a_file_of_variables_is_found_above_and_gives_way_to_the_environment_and_to_flags() {
+    let site = Site::new(3);
+    let below = site.path("a/b");
+    fs::create_dir_all(&below).unwrap();
+    fs::write(site.path(".env"), "KAFKA_TOPIC=other\nAUDIT_LIMIT=2\nAUDIT_STREAM=from-env\n")
+        .unwrap();
+    let run = |variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = site.command(variables, args);
+        Ran::of(command.current_dir(&below).output().unwrap()).expect(0)
+    };
+    let topics = || ["other", "port-logs"].map(|topic| site.messages(topic).len());
+    run(&[], &[]).says("from-env");
+    assert_eq!(topics(), [3, 0]);
+    // Each stream begins at the beginning.
+    let variables = [("KAFKA_TOPIC", "port-logs"), ("LAST_PROCESSED_FILE", "two.txt")];
+    run(&variables, &["--stream", "two"]).says("two");
+    assert_eq!(topics(), [3, 3]);
+    let flags = ["--kafka-topic", "other", "--stream", "three", "--last-processed-file", "3.txt"];
+    run(&variables, &flags).says("three");
+    assert_eq!(topics(), [6, 3]);
+    assert!(site.api.lock().seen.iter().all(|seen| !seen.query.contains("limit=1000")));
+    assert!(below.join("last_processed.txt").exists(), "where it runs, as ever");
+}
+
 /// Faults 1, 2 and 6: the second after the newest record was lost, a late one too; a file that was
 /// cut off meant everything anew.
 #[test]
