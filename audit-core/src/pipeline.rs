@@ -32,7 +32,9 @@ const HOLD: Duration = Duration::from_secs(1);
 ///
 /// So nothing is lost, and a crash repeats at most the batch in flight, which has no effect in a
 /// sink that [deduplicates](Sink::deduplicates). The next batch is read while the last is written;
-/// the order of commits is the order of reads.
+/// the order of commits is the order of reads. A batch without records only moves the position: it is
+/// saved along with the next one that has some, within about a second, and before the source rests,
+/// ends or is opened again.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -77,7 +77,8 @@ pub struct PortConfig {
     /// How far behind the server's time reading stays. Default 0 s.
     #[serde(default, deserialize_with = "duration")]
     pub settle: Duration,
-    /// The longest time to ask for at once. Default 30 days.
+    /// The longest time whose records are asked for at once. Of a longer one a single record is asked
+    /// for, to see whether there is any. Default 30 days.
     #[serde(default = "default_max_window", deserialize_with = "duration")]
     pub max_window: Duration,
     /// How long one request may take, from connecting to the end of the answer. Default 90 s, more
