@@ -150,10 +150,14 @@ impl ReportOptions {
                 text += &format!("   (kept: an earlier run saw more, {more} are reported)");
             }
         }
-        for (number, what) in [(look.repeats, "repeats left out"), (look.rejected, "rejected")] {
+        for (number, what) in [(look.repeats, "repeats"), (look.rejected, "rejected")] {
             if number > 0 {
-                text += &format!("\n  {what:<18} {:>5}", terminal::count(number));
+                text += &format!("\n  {what:<10} {:>13}", terminal::count(number));
             }
+        }
+        if look.rejected > 0 {
+            let rejects = self.rejects.display().to_string();
+            text += &format!("   (kept in {})", terminal::neutral(&rejects));
         }
         text
     }

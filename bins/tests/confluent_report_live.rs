@@ -19,7 +19,7 @@ mod confluent;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use confluent::{Site, Topic, record, variable};
@@ -198,6 +198,49 @@ fn a_cluster_that_holds_the_records_has_the_same_report() {
     assert!(!ran.err.contains("canary"), "{}", ran.err);
 }
 
+/// Principals of every shape, through a pipeline into the cluster: one field holds their identity.
+#[cfg(feature = "sink-elastic")]
+#[test]
+fn a_cluster_that_a_pipeline_filled_knows_every_principal() {
+    let Some(url) = variable("AUDIT_TEST_OPENSEARCH_URL") else { return };
+    let site = Site::new();
+    site.lines("events", (0..1000).map(record));
+    let word = json!({"type": "keyword"});
+    let index = Index::empty(
+        &url,
+        "canonical",
+        json!({"dynamic": false, "properties": {
+            "time": {"type": "date"},
+            "action": {"properties": {"name": word, "kind": word}},
+            "actor": {"properties": {"id": word, "email": word}},
+            "outcome": word,
+            "origin": {"properties": {"ip": {"type": "ip"}}},
+        }}),
+    );
+    site.lines(
+        "audit.toml",
+        [
+            "[pipelines.fill]\nformat = \"canonical\"",
+            "[pipelines.fill.source]\ntype = \"confluent-files\"\nfiles = [\"events\"]",
+            "[pipelines.fill.sink]\ntype = \"elastic\"",
+            &format!("hosts = [\"{url}\"]\nindex = \"{}\"", index.name),
+        ],
+    );
+    let mut audit = Command::new(env!("CARGO_BIN_EXE_audit"));
+    audit.args(["run", "--config", "audit.toml"]).current_dir(site.path("")).env_clear();
+    common::Ran::of(audit.output().unwrap()).expect(0);
+    index.ask("POST", "/_refresh", String::new());
+    let sections =
+        "signin_success,other_events,client_addresses,principals,new_principals,new_methods";
+    let all = ["--format", "text,csv,json,html", "--section", sections, "-q"];
+    site.run(&[&["analyze", "events"], &all[..]].concat()).expect(0);
+    let from = ["analyze", "--from-elastic", &url, "--index", &index.name, "--fields", "canonical"];
+    site.run(&[&from[..], &all, &["--reports", "cluster"]].concat()).expect(0);
+    assert_eq!(site.total("cluster", "OTHER_EVENTS"), 1000);
+    assert_eq!(site.counts("cluster"), site.counts("reports"));
+    assert!(site.reports("cluster") == site.reports("reports"));
+}
+
 /// An index of a real cluster, removed with it.
 struct Index {
     url: String,
@@ -205,10 +248,15 @@ struct Index {
 }
 
 impl Index {
-    fn new(url: &str, lines: &[String]) -> Self {
-        let name = format!("confluent-report-{}", std::process::id());
+    fn empty(url: &str, test: &str, mappings: Value) -> Self {
+        let name = format!("confluent-report-{}-{test}", std::process::id());
         let index = Self { url: url.to_owned(), name };
-        index.ask("PUT", "", json!({}).to_string());
+        index.ask("PUT", "", json!({ "mappings": mappings }).to_string());
+        index
+    }
+
+    fn new(url: &str, lines: &[String]) -> Self {
+        let index = Self::empty(url, "received", json!({}));
         let mut body = String::new();
         for line in lines {
             body += "{\"create\":{}}\n";
