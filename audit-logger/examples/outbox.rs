@@ -1,6 +1,6 @@
 //! A change and its audit record, in one transaction: `cargo run -p audit-logger --example outbox
-//! --features sqlite -- /tmp/app.db`. Then `audit-source-sql` delivers the table:
-//! `cargo run -p audit-source-sql --example show -- /tmp/app.db`.
+//! --features sqlite -- app.db`. Then `audit run` delivers the table, or
+//! `cargo run -p audit-source-sql --example show -- app.db` shows it.
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
 use audit_core::{ActionKind, Actor, Outcome, Target};

@@ -2,6 +2,7 @@
 //! --features tower`, then `curl 'http://127.0.0.1:8000/books?q=rust'`.
 #![expect(clippy::print_stderr, reason = "a program for people")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use axum::{Extension, Json, Router};
 async fn list_books(Extension(audit): Extension<Audit>) -> Json<[&'static str; 1]> {
     let found = ["The Rust Programming Language"];
     audit.with(|record| {
-        record.set_filter("Book", [("title", "rust")]).set_results(found).info("List books")
+        let filter = BTreeMap::from([("title", "rust")]);
+        record.set_filter("Book", filter).set_results(found).info("List books")
     });
     Json(found)
 }

@@ -22,13 +22,16 @@ use crate::{Action, ActionKind, Actor, Clock, Error, ErrorKind, EventId, Outcome
 /// and what is very large is [cut](Limits), both visibly.
 ///
 /// ```
+/// use std::collections::BTreeMap;
+///
 /// use audit_core::logger::{AuditLogger, User};
+///
 /// # fn main() -> audit_core::Result<()> {
 /// let mut logger = AuditLogger::new();
 /// logger
 ///     .set_http_request("GET", "https://shop.example/books?q=rust", "curl/8")
 ///     .user(User::authenticated("ada@example.com").roles(["staff"]))
-///     .set_filter("Book", [("title", "rust")])
+///     .set_filter("Book", BTreeMap::from([("title", "rust")]))
 ///     .info("List books");
 /// assert_eq!(
 ///     logger.record()?.to_json_line()?,
@@ -37,7 +40,7 @@ use crate::{Action, ActionKind, Actor, Clock, Error, ErrorKind, EventId, Outcome
 ///         r#""user_agent": "curl/8"}, "http_response": null, "user": {"authenticated": true, "#,
 ///         r#""email": "ada@example.com", "roles": ["staff"], "ip": "", "#,
 ///         r#""provider": {"name": "", "realm": ""}}, "#,
-///         r#""filter": {"object": "Book", "kwargs": [["title", "rust"]]}, "#,
+///         r#""filter": {"object": "Book", "kwargs": {"title": "rust"}}, "#,
 ///         r#""results": null, "type": "INFO", "message": "List books"}}"#,
 ///     ),
 /// );
