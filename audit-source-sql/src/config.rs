@@ -279,7 +279,7 @@ impl Database {
     }
 }
 
-fn parse_url(url: &str) -> Result<Database> {
+pub(crate) fn parse_url(url: &str) -> Result<Database> {
     let path = match url.split_once(':') {
         Some(("sqlite" | "sqlite3", rest)) => {
             let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
@@ -317,7 +317,7 @@ fn parse_url(url: &str) -> Result<Database> {
     Ok(Database::Sqlite(path.into()))
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }

@@ -64,7 +64,7 @@ pub(crate) fn sqlite(error: rusqlite::Error) -> Error {
         Some(Code::ReadOnly | Code::PermissionDenied | Code::AuthorizationForStatementDenied) => (
             ErrorKind::Auth,
             "the database cannot be written",
-            "marking rows needs the right to write the file and its folder",
+            "this needs the right to write the file and its folder",
         ),
         Some(Code::NotADatabase) => {
             (ErrorKind::Config, "the file is not an SQLite database", "check the path")

@@ -4,6 +4,7 @@
     allow(dead_code, unused_imports, reason = "each database needs its own part")
 )]
 
+mod checkpoint;
 mod cleaner;
 mod client;
 mod config;
@@ -29,6 +30,7 @@ mod source;
 mod sqlite;
 mod time;
 
+pub use checkpoint::{SqlCheckpoint, SqlCheckpointConfig};
 pub use cleaner::Cleaner;
 pub use config::{Changes, Layout, Mode, Operation, SqlConfig, SqlTls};
 pub use source::SqlSource;

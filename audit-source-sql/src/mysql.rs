@@ -44,7 +44,7 @@ pub(crate) fn client(config: Arc<SqlConfig>) -> Result<ServerClient<MySqlLink>> 
 
 /// Reads the URL, and what stands in place of parts of it. A certificate authority that is named is
 /// one to verify with.
-fn options(config: &SqlConfig) -> Result<MySqlConnectOptions> {
+pub(crate) fn options(config: &SqlConfig) -> Result<MySqlConnectOptions> {
     let known = [&MODE[..], &ROOT, &OTHERS].concat();
     let parts = Parts::read(config.url.expose(), &known)?;
     let wrong = || {

@@ -47,7 +47,7 @@ pub(crate) fn client(config: Arc<SqlConfig>) -> Result<ServerClient<PgLink>> {
 
 /// Reads the URL, and what stands in place of parts of it. A certificate authority that is named is
 /// one to verify with.
-fn options(config: &SqlConfig) -> Result<PgConnectOptions> {
+pub(crate) fn options(config: &SqlConfig) -> Result<PgConnectOptions> {
     let known = [&MODE[..], &ROOT, &OTHERS].concat();
     let parts = Parts::read(config.url.expose(), &known)?;
     let options = PgConnectOptions::from_str(&format!("postgres:{}", parts.rest));

@@ -10,7 +10,8 @@ pub(crate) const AUTH: Meaning =
 pub(crate) const DENIED: Meaning = (
     ErrorKind::Auth,
     "the user lacks a permission",
-    "reading and marking rows needs SELECT and UPDATE on the table, clearing DELETE as well",
+    "reading and marking rows needs SELECT and UPDATE on the table, clearing DELETE as well; \
+     a checkpoint needs SELECT, INSERT and UPDATE",
 );
 pub(crate) const NO_DATABASE: Meaning =
     (ErrorKind::Config, "there is no such database", "check the last part of the URL");
@@ -35,7 +36,7 @@ pub(crate) const IDLE: Meaning = (
 pub(crate) const READ_ONLY: Meaning = (
     ErrorKind::Unavailable,
     "the database is read only now",
-    "marking rows needs the primary server, not a standby",
+    "writing needs the primary server, not a standby",
 );
 pub(crate) const REFUSED_MARK: Meaning = (
     ErrorKind::Config,

@@ -55,7 +55,7 @@ impl Link {
         conn.busy_timeout(config.busy_timeout).map_err(sqlite)?;
         if config.mode == Mode::Flag && conn.is_readonly(MAIN_DB).map_err(sqlite)? {
             return Err(Error::new(ErrorKind::Auth, "the database cannot be written")
-                .with_hint("marking rows needs the right to write the file and its folder"));
+                .with_hint("this needs the right to write the file and its folder"));
         }
         let table = Table::find(&conn, config)?;
         // Preparing finds what cannot be marked or read, without doing it.
