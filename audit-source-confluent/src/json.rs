@@ -7,6 +7,8 @@
 mod marks;
 mod parser;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 use crate::fields::Fields;
 pub(crate) use parser::text;

@@ -31,9 +31,20 @@ impl<'a> View<'a> {
 
     /// Returns a text; none if it is absent, null, empty, or has half of a surrogate pair.
     pub(crate) fn text(&self, slot: Slot) -> Option<Cow<'a, str>> {
+        match self.bytes(slot)? {
+            Cow::Borrowed(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+        }
+    }
+
+    /// Returns a text, under the same conditions, for those who only compare it.
+    fn bytes(&self, slot: Slot) -> Option<Cow<'a, [u8]>> {
         let (span, escaped) = self.fields.get(slot)?;
         let content = self.line.get(span).filter(|content| !content.is_empty())?;
-        json::text(content, escaped)
+        if !escaped {
+            return Some(Cow::Borrowed(content));
+        }
+        json::text(content, true).map(|text| Cow::Owned(text.into_owned().into_bytes()))
     }
 
     /// Returns the first text there is.
@@ -43,14 +54,15 @@ impl<'a> View<'a> {
 
     /// Returns whether a text is this one.
     fn is(&self, slot: Slot, text: &str) -> bool {
-        self.text(slot).is_some_and(|found| found == text)
+        self.bytes(slot).is_some_and(|found| *found == *text.as_bytes())
     }
 
     /// Returns the CloudEvents identifier: `id` alone where it is a UUID; else it is only promised to
     /// be unique within its `source`.
     pub(crate) fn id(&self) -> Option<Cow<'a, str>> {
         let id = self.text(Slot::ID)?;
-        let whole = match self.text(Slot::SOURCE).filter(|_| !is_uuid(&id)) {
+        let source = if is_uuid(&id) { None } else { self.text(Slot::SOURCE) };
+        let whole = match source {
             Some(source) => Cow::Owned(format!("{source}#{id}")),
             None => id,
         };
@@ -58,7 +70,7 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn time(&self) -> Option<DateTime<Utc>> {
-        time::parse(&self.text(Slot::TIME)?)
+        time::parse(&self.bytes(Slot::TIME)?)
     }
 
     /// Returns the method, or the type of a record that has none.
@@ -67,15 +79,14 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn action_kind(&self) -> ActionKind {
-        let class = self.text(Slot::TYPE);
-        match class.as_deref().and_then(|kind| kind.rsplit('/').next()) {
-            Some("authentication") => ActionKind::Login,
-            Some("authorization") => ActionKind::Authorize,
-            _ => {
-                let method = self.text(Slot::METHOD);
-                of_method(method.as_deref().unwrap_or_default(), self)
-            }
+        let class = self.bytes(Slot::TYPE).unwrap_or_default();
+        if class.ends_with(b"/authentication") || *class == *b"authentication" {
+            return ActionKind::Login;
         }
+        if class.ends_with(b"/authorization") || *class == *b"authorization" {
+            return ActionKind::Authorize;
+        }
+        of_method(&self.text(Slot::METHOD).unwrap_or_default(), self)
     }
 
     /// Returns who did it, and what kind of actor that is.
@@ -98,16 +109,16 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
-        const DENIALS: [&str; 3] = ["PERMISSION_DENIED", "UNAUTHORIZED", "FORBIDDEN"];
-        let ends = [self.text(Slot::STATUS), self.text(Slot::AUTHENTICATION)];
-        let mut ends = ends.iter().flatten().map(AsRef::as_ref);
+        const DENIALS: [&[u8]; 3] = [b"PERMISSION_DENIED", b"UNAUTHORIZED", b"FORBIDDEN"];
+        let ends = [self.bytes(Slot::STATUS), self.bytes(Slot::AUTHENTICATION)];
+        let mut ends = ends.iter().flatten().map(AsRef::<[u8]>::as_ref);
         if self.is(Slot::GRANTED, "false")
             || self.is(Slot::VERDICT, "DENY")
-            || ends.clone().any(|end: &str| DENIALS.contains(&end))
+            || ends.clone().any(|end| DENIALS.contains(&end))
         {
             return Outcome::Denied;
         }
-        if ends.clone().any(|end| end != "SUCCESS") {
+        if ends.clone().any(|end| end != b"SUCCESS") {
             return Outcome::Failure;
         }
         if ends.next().is_some()
@@ -143,6 +154,19 @@ fn is_uuid(text: &str) -> bool {
 }
 
 fn of_method(method: &str, record: &View<'_>) -> ActionKind {
+    let verb = method.rsplit('.').next().unwrap_or_default();
+    if let Some(kind) = of_verb(verb) {
+        return kind;
+    }
+    match record.bytes(Slot::ACCESS).as_deref() {
+        Some(b"READ_ONLY") => ActionKind::Read,
+        Some(b"MODIFICATION") => ActionKind::Update,
+        _ => ActionKind::Other,
+    }
+}
+
+/// What a method does, by how its name begins.
+fn of_verb(verb: &str) -> Option<ActionKind> {
     const VERBS: [(&str, ActionKind); 29] = [
         ("Activate", ActionKind::Update),
         ("Add", ActionKind::Create),
@@ -174,15 +198,9 @@ fn of_method(method: &str, record: &View<'_>) -> ActionKind {
         ("Unbind", ActionKind::Delete),
         ("Update", ActionKind::Update),
     ];
-    let verb = method.rsplit('.').next().unwrap_or_default();
-    if let Some((_, kind)) = VERBS.iter().find(|(prefix, _)| verb.starts_with(prefix)) {
-        return *kind;
-    }
-    match record.text(Slot::ACCESS).as_deref() {
-        Some("READ_ONLY") => ActionKind::Read,
-        Some("MODIFICATION") => ActionKind::Update,
-        _ => ActionKind::Other,
-    }
+    let first = verb.as_bytes().first();
+    let mut alike = VERBS.iter().filter(|(prefix, _)| prefix.as_bytes().first() == first);
+    alike.find(|(prefix, _)| verb.starts_with(prefix)).map(|(_, kind)| *kind)
 }
 
 /// What a principal's identifier says of its kind: `User:sa-1`, `u-1`, `pool-1`.

@@ -70,7 +70,7 @@ impl Shapes {
             let (start, end) = node.literal;
             let literal = &self.bytes[start as usize..end as usize];
             let rest = line.get(at..).unwrap_or_default();
-            if !rest.starts_with(literal) {
+            if !begins(rest, literal) {
                 id = node.sibling;
                 continue;
             }
@@ -144,4 +144,19 @@ impl Shapes {
         }
         Some(new)
     }
+}
+
+/// Whether a text begins with a literal. Literals are short: a call to compare them costs more than
+/// to do it here.
+#[inline]
+fn begins(text: &[u8], literal: &[u8]) -> bool {
+    let Some(text) = text.get(..literal.len()) else { return false };
+    let ((ours, rest), (theirs, other)) = (text.as_chunks::<8>(), literal.as_chunks::<8>());
+    let pairs = ours.iter().zip(theirs);
+    let tail = match (text.last_chunk::<8>(), literal.last_chunk::<8>()) {
+        (Some(ours), Some(theirs)) => u64::from_ne_bytes(*ours) == u64::from_ne_bytes(*theirs),
+        _ => rest == other,
+    };
+    tail && pairs.fold(0, |odd, (a, b)| odd | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)))
+        == 0
 }

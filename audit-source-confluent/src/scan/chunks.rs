@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, BufRead, Read as _, Seek as _};
+use std::io::{self, BufRead, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use memchr::{memchr, memrchr};
 use crate::lines::{self, Unpacked, of_io};
 use crate::scan::ScanConfig;
 
-/// About as much is read at once, in bytes.
-const CHUNK: usize = 512 << 10;
+/// About as much is read at once, in bytes: it is still in the cache of a core when it is visited.
+const CHUNK: usize = 128 << 10;
 
 /// How far a scan is. Clones see the same.
 #[derive(Clone, Debug, Default)]
@@ -54,9 +54,43 @@ pub(crate) struct Chunk {
     pub(crate) place: u64,
     /// Which file it is of.
     pub(crate) file: usize,
-    pub(crate) text: Vec<u8>,
+    /// The lines, and memory behind them that is used again.
+    buffer: Vec<u8>,
+    len: usize,
     /// What is wrong with the file behind this text, where it ends therefore.
     pub(crate) failure: Option<Error>,
+}
+
+impl Chunk {
+    pub(crate) fn text(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+
+    /// Appends what comes next, at most so much. Whether there may be more.
+    fn read(&mut self, file: &mut dyn BufRead, wanted: usize) -> io::Result<bool> {
+        let end = self.len + wanted;
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        while self.len < end {
+            match file.read(&mut self.buffer[self.len..end]) {
+                Ok(0) => return Ok(false),
+                Ok(read) => self.len += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        self.buffer[self.len..end].copy_from_slice(bytes);
+        self.len = end;
+    }
 }
 
 /// Whether there is nothing more of a file.
@@ -99,14 +133,14 @@ impl Chunks {
 
     /// Reads the next chunk, into the memory of an old one. None: that was the last.
     pub(crate) fn next(&mut self, chunk: &mut Chunk) -> bool {
-        chunk.text.clear();
+        chunk.len = 0;
         chunk.failure = None;
-        while chunk.text.is_empty() && chunk.failure.is_none() {
+        while chunk.len == 0 && chunk.failure.is_none() {
             let Some(path) = self.files.get(self.file) else { return false };
             chunk.file = self.file;
             match self.open.take().map_or_else(|| open(path), Ok) {
                 Ok(mut open) => {
-                    let filled = self.fill(&mut *open.reader, &mut chunk.text);
+                    let filled = self.fill(&mut *open.reader, chunk);
                     let at = self.done + open.file.stream_position().unwrap_or_default();
                     self.progress.0.store(at, Ordering::Relaxed);
                     match filled {
@@ -129,51 +163,52 @@ impl Chunks {
     }
 
     /// Reads whole lines.
-    fn fill(&mut self, file: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<Ended> {
-        text.append(&mut self.rest);
+    fn fill(&mut self, file: &mut dyn BufRead, chunk: &mut Chunk) -> io::Result<Ended> {
+        chunk.push(&self.rest);
+        self.rest.clear();
         loop {
-            text.reserve(CHUNK);
-            let from = text.len();
-            let wanted = CHUNK.saturating_sub(from).max(CHUNK / 8);
-            let read = file.take(wanted as u64).read_to_end(text);
-            if !self.begun && text.len() >= 3 {
+            let more = chunk.read(file, CHUNK.saturating_sub(chunk.len).max(CHUNK / 8));
+            if !self.begun && chunk.len >= 3 {
                 self.begun = true;
-                if text.starts_with(b"\xef\xbb\xbf") {
-                    drop(text.drain(..3));
+                if chunk.text().starts_with(b"\xef\xbb\xbf") {
+                    chunk.buffer.drain(..3);
+                    chunk.len -= 3;
                 }
             }
-            let last = memrchr(b'\n', text);
-            if read.is_err() {
-                text.truncate(last.map_or(0, |last| last + 1));
+            let lines = memrchr(b'\n', chunk.text()).map_or(0, |last| last + 1);
+            match more {
+                Ok(false) => return Ok(Ended::Yes),
+                Err(error) => {
+                    chunk.len = lines;
+                    return Err(error);
+                }
+                Ok(true) => {}
             }
-            if read? < wanted {
-                return Ok(Ended::Yes);
-            }
-            if let Some(last) = last {
-                self.rest.extend_from_slice(&text[last + 1..]);
-                text.truncate(last + 1);
+            if lines > 0 {
+                self.rest.extend_from_slice(&chunk.text()[lines..]);
+                chunk.len = lines;
                 return Ok(Ended::No);
             }
-            if text.len() > self.max_line {
-                return self.skip_line(file, text);
+            if chunk.len > self.max_line {
+                return self.skip_line(file, chunk);
             }
         }
     }
 
     /// Skips the rest of a line that is too long.
-    fn skip_line(&mut self, file: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<Ended> {
+    fn skip_line(&mut self, file: &mut dyn BufRead, chunk: &mut Chunk) -> io::Result<Ended> {
         // One byte more than allowed tells that it is too long.
-        text.truncate(self.max_line + 1);
-        let mut skipped = Vec::with_capacity(CHUNK);
+        chunk.len = self.max_line + 1;
+        let mut skipped = Chunk::default();
         loop {
-            skipped.clear();
-            let read = file.take(CHUNK as u64).read_to_end(&mut skipped)?;
-            if let Some(end) = memchr(b'\n', &skipped) {
-                text.push(b'\n');
-                self.rest.extend_from_slice(&skipped[end + 1..]);
+            skipped.len = 0;
+            let more = skipped.read(file, CHUNK)?;
+            if let Some(end) = memchr(b'\n', skipped.text()) {
+                chunk.push(b"\n");
+                self.rest.extend_from_slice(&skipped.text()[end + 1..]);
                 return Ok(Ended::No);
             }
-            if read < CHUNK {
+            if !more {
                 return Ok(Ended::Yes);
             }
         }

@@ -125,7 +125,7 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Ordered<F> {
         let repeats = found.repeats.iter().filter(|repeat| **repeat).count() as u64;
         let (good, bad) = (found.ids.len() as u64, found.bad.len() as u64);
         let summary = &mut self.summary;
-        summary.bytes += chunk.text.len() as u64;
+        summary.bytes += chunk.text().len() as u64;
         summary.lines += good + bad;
         summary.records += good - repeats;
         summary.repeats += repeats;
@@ -138,7 +138,7 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Ordered<F> {
             let reject = Reject {
                 path: &files[chunk.file],
                 line: self.place.1 + line + 1,
-                body: chunk.text.get(range.clone()).unwrap_or_default(),
+                body: chunk.text().get(range.clone()).unwrap_or_default(),
                 error,
             };
             if let Err(error) = (self.reject)(&reject) {

@@ -57,7 +57,7 @@ impl Worker {
                 break;
             }
             for (good, repeat) in self.good.iter().zip(&self.found.repeats) {
-                let line = self.chunk.text.get(good.line.clone());
+                let line = self.chunk.text().get(good.line.clone());
                 if let Some(line) = line.filter(|_| !repeat) {
                     visit(&Record { view: View::new(line, &good.fields), time: good.time });
                 }
@@ -72,8 +72,8 @@ impl Worker {
         found.ids.clear();
         found.bad.clear();
         let (mut start, mut lines) = (0, 0);
-        while start < chunk.text.len() {
-            let rest = &chunk.text[start..];
+        while start < chunk.text().len() {
+            let rest = &chunk.text()[start..];
             let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let body = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
             let line = start..start + body.len();
