@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use audit_core::StreamId;
+use chrono::{DateTime, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::backfill::parse_instant;
 use crate::logging::{LogFormat, Verbosity};
 use crate::terminal::Color;
 use crate::{app, exit};
@@ -95,6 +97,22 @@ Examples:
 
 SIGINT or SIGTERM stops it cleanly: the batch in flight is finished, the rest comes next time.")]
     Run(Run),
+    /// Deliver again what happened in a time that is over; the pipeline's own progress stays as it is
+    #[command(after_help = "\
+Examples:
+  audit backfill --config audit.toml --from 2026-01-01 --to 2026-02-01
+  audit backfill --config audit.toml --from 2026-01-31T10:00:00Z --to 2026-01-31T11:00:00Z --dry-run
+
+What the sink has already is not delivered twice. When it was stopped, the same command goes on.")]
+    Backfill(Backfill),
+    /// Compare a time that is over with the sink: deliver what is missing, and say how late it was
+    #[command(after_help = "\
+Example:
+  audit reconcile --config audit.toml --from 2026-01-30 --to 2026-01-31
+
+Worth a timer of its own, once a day for the day before: what came later than the source was looked
+at is found here at the latest.")]
+    Reconcile(Reconcile),
     /// Find out whether a run could work, and write nothing
     #[command(after_help = "Example:\n  audit check --config audit.toml")]
     Check(Select),
@@ -198,6 +216,45 @@ pub struct Run {
     #[cfg(feature = "metrics")]
     #[command(flatten)]
     pub serve: crate::metrics::Serve,
+}
+
+/// `audit backfill`.
+#[derive(Args, Debug)]
+pub struct Backfill {
+    /// What to read.
+    #[command(flatten)]
+    pub range: Range,
+    /// Deliver also to a sink that cannot tell what it has already
+    #[arg(long)]
+    pub allow_repeats: bool,
+}
+
+/// `audit reconcile`.
+#[derive(Args, Debug)]
+pub struct Reconcile {
+    /// What to read.
+    #[command(flatten)]
+    pub range: Range,
+}
+
+/// A time of one pipeline's source.
+#[derive(Args, Debug)]
+pub struct Range {
+    /// Which pipeline.
+    #[command(flatten)]
+    pub one: One,
+    /// The first day (UTC) or instant: 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub from: DateTime<Utc>,
+    /// The first day or instant that is left out again
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub to: DateTime<Utc>,
+    /// Read and map, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write what was done to stdout, as one line of JSON
+    #[arg(long)]
+    pub summary_json: bool,
 }
 
 /// `audit dead-letters`.

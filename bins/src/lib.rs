@@ -3,6 +3,7 @@
 pub mod app;
 #[cfg(feature = "logger")]
 pub mod audit_log;
+pub mod backfill;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;

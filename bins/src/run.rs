@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use audit_core::{
-    Checkpoint, Error, ErrorKind, FileCheckpoint, FileDeadLetters, Pipeline, Progress, Result,
-    Source, StreamId, Summary,
+    AuditEvent, Checkpoint, Error, ErrorKind, FileCheckpoint, FileDeadLetters, Pipeline, Progress,
+    Result, Source, StreamId, Summary,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -121,6 +121,13 @@ impl Job {
     #[must_use]
     pub fn outlook(mut self, ask: impl Fn() -> Outlook + Send + Sync + 'static) -> Self {
         self.outlook = Some(Arc::new(ask));
+        self
+    }
+
+    /// Delivers only the events for which `keep` is true.
+    #[must_use]
+    pub fn keep(mut self, keep: impl Fn(&AuditEvent) -> bool + Send + Sync + 'static) -> Self {
+        self.pipeline = self.pipeline.filter(keep);
         self
     }
 

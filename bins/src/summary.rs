@@ -108,8 +108,25 @@ pub fn code(reports: &[Report]) -> u8 {
 /// # Errors
 /// As [`terminal::out`].
 pub fn write_json(reports: &[Report]) -> Result<()> {
-    let pipelines: Vec<_> = reports.iter().map(Report::json).collect();
-    let line = json!({"exit_code": code(reports), "pipelines": pipelines}).to_string();
+    write_line(&json!({"exit_code": code(reports), "pipelines": pipelines(reports)}))
+}
+
+/// As [`write_json`], with one thing more.
+///
+/// # Errors
+/// As [`terminal::out`].
+pub fn write_json_with(reports: &[Report], key: &str, value: Value) -> Result<()> {
+    let mut line = json!({"exit_code": code(reports), "pipelines": pipelines(reports)});
+    line[key] = value;
+    write_line(&line)
+}
+
+fn pipelines(reports: &[Report]) -> Vec<Value> {
+    reports.iter().map(Report::json).collect()
+}
+
+fn write_line(value: &Value) -> Result<()> {
+    let line = value.to_string();
     terminal::out(|out| writeln!(out, "{}", terminal::neutral_json(&line)))
 }
 

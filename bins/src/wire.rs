@@ -7,7 +7,10 @@ use std::sync::Arc;
 use audit_core::{Checkpoint, Error, ErrorKind, Result, Sink, Source, StreamId};
 #[cfg(feature = "sink-kafka")]
 use audit_core::{Cursor, Revision};
+#[cfg(feature = "source-oci")]
+use chrono::DurationRound;
 
+use crate::backfill::Span;
 use crate::config::Section;
 
 /// Every source that a build may have, by the `type` that names it.
@@ -56,12 +59,7 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             feature = "source-sql-postgres",
             feature = "source-sql-mysql"
         ))]
-        "sql" => {
-            let mut section = section.clone();
-            let dir = section.dir().to_owned();
-            section.rewrite("url", |url| absolute_sqlite(url, &dir));
-            sql(section.parse()?).map_err(|e| e.with("key", section.key()))
-        }
+        "sql" => sql(sql_config(section)?).map_err(|e| e.with("key", section.key())),
         #[cfg(feature = "source-confluent")]
         "confluent" => {
             let mut config: audit_source_confluent::ConfluentConfig = section.parse()?;
@@ -82,30 +80,55 @@ pub fn source(section: &Section) -> Result<Box<dyn Source>> {
             Ok(Box::new(source.map_err(|e| e.with("key", section.key()))?))
         }
         #[cfg(feature = "source-oci")]
+        "oci" => oci(oci_config(section)?).map_err(|e| e.with("key", section.key())),
+        #[cfg(feature = "source-port")]
+        "port" => port(port_config(section)?).map_err(|e| e.with("key", section.key())),
+        kind if SOURCES.contains(&kind) => Err(built_without(section, "source")),
+        _ => Err(section.unknown_type(SOURCES)),
+    }
+}
+
+/// Makes a source of the events of a time that is over, and perhaps of more: those whose own time lies
+/// within are in it. It marks nothing upstream.
+///
+/// # Errors
+/// As [`source`].
+#[cfg_attr(
+    not(any(feature = "source-oci", feature = "source-port")),
+    expect(unused_variables, reason = "the others are read from the beginning")
+)]
+pub fn source_of(section: &Section, span: Span) -> Result<Box<dyn Source>> {
+    let named = |e: Error| e.with("key", section.key());
+    match section.kind.as_str() {
+        #[cfg(any(
+            feature = "source-sql-sqlite",
+            feature = "source-sql-postgres",
+            feature = "source-sql-mysql"
+        ))]
+        "sql" => {
+            let mut config = sql_config(section)?;
+            // All rows, whatever their flag, which stays as it is.
+            config.mode = audit_source_sql::Mode::Keyset;
+            sql(config).map_err(named)
+        }
+        #[cfg(feature = "source-oci")]
         "oci" => {
-            let mut config: audit_source_oci::OciConfig = section.parse()?;
-            absolute([&mut config.spool_dir], section.dir());
-            let files = [
-                &mut config.ca_file,
-                &mut config.config_file,
-                &mut config.key_file,
-                &mut config.security_token_file,
-            ];
-            // What begins with `~` starts at the home directory.
-            for file in files.into_iter().flatten().filter(|file| !file.starts_with("~")) {
-                *file = section.dir().join(&file);
-            }
-            crate::oci::complete(&mut config)?;
-            oci(config).map_err(|e| e.with("key", section.key()))
+            let mut config = oci_config(section)?;
+            // Its times are those of processing, which comes after the event.
+            let minute = chrono::Duration::minutes(1);
+            let late = chrono::Duration::days(1);
+            config.start = span.from.duration_trunc(minute).ok();
+            let end = (span.to + late).min(audit_core::Clock::system().now());
+            config.end = end.duration_trunc(minute).ok();
+            oci(config).map_err(named)
         }
         #[cfg(feature = "source-port")]
         "port" => {
-            let mut config: audit_source_port::PortConfig = section.parse()?;
-            absolute([&mut config.ca_file], section.dir());
-            port(config).map_err(|e| e.with("key", section.key()))
+            let mut config = port_config(section)?;
+            (config.from, config.to) = (Some(span.from), Some(span.to));
+            port(config).map_err(named)
         }
-        kind if SOURCES.contains(&kind) => Err(built_without(section, "source")),
-        _ => Err(section.unknown_type(SOURCES)),
+        _ => source(section),
     }
 }
 
@@ -154,6 +177,43 @@ pub fn sink(section: &Section, stream: &StreamId) -> Result<WiredSink> {
         kind if SINKS.contains(&kind) => Err(built_without(section, "sink")),
         _ => Err(section.unknown_type(SINKS)),
     }
+}
+
+#[cfg(any(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
+fn sql_config(section: &Section) -> Result<audit_source_sql::SqlConfig> {
+    let mut section = section.clone();
+    let dir = section.dir().to_owned();
+    section.rewrite("url", |url| absolute_sqlite(url, &dir));
+    section.parse()
+}
+
+#[cfg(feature = "source-oci")]
+fn oci_config(section: &Section) -> Result<audit_source_oci::OciConfig> {
+    let mut config: audit_source_oci::OciConfig = section.parse()?;
+    absolute([&mut config.spool_dir], section.dir());
+    let files = [
+        &mut config.ca_file,
+        &mut config.config_file,
+        &mut config.key_file,
+        &mut config.security_token_file,
+    ];
+    // What begins with `~` starts at the home directory.
+    for file in files.into_iter().flatten().filter(|file| !file.starts_with("~")) {
+        *file = section.dir().join(&file);
+    }
+    crate::oci::complete(&mut config)?;
+    Ok(config)
+}
+
+#[cfg(feature = "source-port")]
+fn port_config(section: &Section) -> Result<audit_source_port::PortConfig> {
+    let mut config: audit_source_port::PortConfig = section.parse()?;
+    absolute([&mut config.ca_file], section.dir());
+    Ok(config)
 }
 
 /// Makes the source of an SQL table.

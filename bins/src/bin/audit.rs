@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use audit_bins::cli::{Cli, Command};
-use audit_bins::{app, check, checkpoint, dead_letters, pages, run};
+use audit_bins::{app, backfill, check, checkpoint, dead_letters, pages, run};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -11,6 +11,8 @@ fn main() -> ExitCode {
         #[cfg(all(feature = "source-sql-sqlite", feature = "sink-file"))]
         Command::Quickstart(args) => app.block_on(audit_bins::quickstart::main(args, app)),
         Command::Run(args) => app.block_on(run::main(args, app)),
+        Command::Backfill(args) => app.block_on(backfill::backfill(args, app)),
+        Command::Reconcile(args) => app.block_on(backfill::reconcile(args, app)),
         Command::Check(args) => app.block_on(check::main(args)),
         #[cfg(feature = "sink-report")]
         Command::Report(args) => app.block_on(audit_bins::report::main(args, app)),
