@@ -1,6 +1,7 @@
 //! The fake cluster of the sink's own tests, for programs.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,

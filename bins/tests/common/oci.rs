@@ -1,6 +1,7 @@
 //! The stand-in for the services of Oracle Cloud of the source's own tests, for programs.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -1,6 +1,7 @@
 //! Stand-ins for Port and Kafka of the adapters' own tests, for programs.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
