@@ -51,7 +51,9 @@ impl FromStr for Host {
         };
         let mut url = Url::parse(&whole).map_err(|e| invalid("not a URL").with("cause", e))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid("neither http nor https").with("scheme", url.scheme()));
+            return Err(invalid("neither http nor https")
+                .with("scheme", url.scheme())
+                .with_hint("write `https://es.example:9200`"));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or fragment has no meaning here"));

@@ -101,9 +101,11 @@ impl Verdict {
         if let Some(index) = &cause.index {
             error = error.with("index", crate::answer::shown(index));
         }
-        if let Some(hint) = self.hint(cause) {
-            error = error.with_hint(hint);
-        }
+        error = match (status, self.hint(cause)) {
+            (401, _) => error.with_hint("are `api_key`, or `username` and `password`, right?"),
+            (_, Some(hint)) => error.with_hint(hint),
+            (_, None) => error,
+        };
         match (self, retry) {
             (Self::Throttled | Self::Unavailable, Some(asked)) => error.with_retry(asked),
             (Self::Failed, _) => error.with_retry(Retry::Backoff),

@@ -1,6 +1,6 @@
 //! `audit check`: would a run work? Writes nothing.
 
-use audit_core::{Error, ErrorKind, FileCheckpoint, FileDeadLetters, Result, Source, durable};
+use audit_core::{Error, FileCheckpoint, FileDeadLetters, Result, Source, durable};
 
 use crate::cli::Select;
 use crate::config::{Config, Settings};
@@ -93,11 +93,8 @@ pub(crate) fn line(thing: &str, note: &str, result: Result<(), Error>) -> Result
     if let Err(error) = &result {
         debug_assert_ne!(exit::of_kind(error.kind()), exit::OK);
         text += &format!(": {}", terminal::describe(error));
-        if let Some(hint) = error.hint() {
-            text += &format!("\n        help: {}", terminal::neutral(hint));
-        }
-        if error.kind() == ErrorKind::Unexpected {
-            text.push_str("\n        help: this is most likely a defect; please report it");
+        if let Some(help) = terminal::help(error) {
+            text += &format!("\n        help: {}", terminal::neutral(help));
         }
     }
     terminal::out(|out| writeln!(out, "{text}"))

@@ -70,7 +70,7 @@ pub struct Settings {
 struct Top {
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
-    #[serde(rename = "pipelines")]
+    #[serde(default, rename = "pipelines")]
     _pipelines: IgnoredAny,
 }
 

@@ -71,7 +71,7 @@ impl Report {
 
     fn json(&self) -> Value {
         let error = self.error.as_ref().map(
-            |e| json!({"kind": e.kind().as_str(), "message": terminal::describe(e), "hint": e.hint()}),
+            |e| json!({"kind": e.kind().as_str(), "message": terminal::describe(e), "hint": terminal::help(e)}),
         );
         let s = &self.summary;
         json!({

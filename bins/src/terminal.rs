@@ -55,8 +55,8 @@ pub fn out(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
 pub fn complain(error: &Error) {
     let label = if COLOR.load(Ordering::Relaxed) { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
     say(&format!("{label} {}", describe(error)));
-    if let Some(hint) = error.hint() {
-        say(&format!("  help: {}", neutral(hint)));
+    if let Some(help) = help(error) {
+        say(&format!("  help: {}", neutral(help)));
     }
 }
 
@@ -65,6 +65,19 @@ pub fn complain_unless_closed(error: &Error) {
     if !crate::exit::is_broken_pipe(error) {
         complain(error);
     }
+}
+
+/// Returns the way out of an error: what it says itself, else what helps with its kind.
+pub fn help(error: &Error) -> Option<&str> {
+    error.hint().or(match error.kind() {
+        ErrorKind::Auth => Some("are the credentials right, and may they do this?"),
+        ErrorKind::Config => Some("correct what is named, and try again"),
+        ErrorKind::Timeout | ErrorKind::Unavailable => {
+            Some("is it up, can it be reached from here, and are host and port right?")
+        }
+        ErrorKind::Unexpected => Some("this is most likely a defect; please report it"),
+        _ => None,
+    })
 }
 
 /// Returns an error and its causes as one line, each said once, safe to show.

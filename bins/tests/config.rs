@@ -58,15 +58,15 @@ fn values_that_cannot_be_meant_are_refused() {
     let cases = [
         (
             "limits.max_bytes = \"4 parsec\"",
-            "not a size: write bytes, or a number with kB, KiB, MB, MiB, GB or GiB (key: pipelines.orders.limits)",
+            "not a size: write bytes, or a number with kB, KiB, MB, MiB, GB or GiB (key: pipelines.orders.limits.max_bytes)\n  help: correct the value of `max_bytes`",
         ),
         (
             "grace = \"soon\"",
-            "not a duration: write a number and its unit, as in `5s` (key: pipelines.orders)",
+            "not a duration: write a number and its unit, as in `5s` (key: pipelines.orders.grace)\n  help: correct the value of `grace`",
         ),
         (
             "dead_letters = true",
-            "invalid value: boolean `true`, expected the path of a file, or false to stop at the first such record (key: pipelines.orders)",
+            "invalid value: boolean `true`, expected the path of a file, or false to stop at the first such record (key: pipelines.orders.dead_letters)\n  help: correct the value of `dead_letters`",
         ),
     ];
     for (line, error) in cases {

@@ -246,20 +246,48 @@ impl File {
             .or_else(|| message.strip_prefix("unknown variant ").map(|rest| ("value", rest)));
         let Some((what, rest)) = unknown else {
             let text = without_values(message.trim_end());
-            let error =
+            let made =
                 Error::new(ErrorKind::Config, format!("{place}: {}", text.replace('\n', ", ")));
-            return if at.is_empty() { error } else { error.with("key", at) };
+            return match (self.key_at(error.span()), text.strip_prefix("missing field `")) {
+                (_, Some(missing)) => {
+                    let missing = missing.trim_end_matches('`');
+                    let within = if at.is_empty() { "the file" } else { at };
+                    made.with("key", join(at, missing))
+                        .with_hint(format!("`{missing}` has to be in {within}"))
+                }
+                (Some(key), _) => {
+                    made.with("key", join(at, key)).with_hint(format!("correct the value of `{key}`"))
+                }
+                (None, _) if at.is_empty() => {
+                    made.with_hint("the file is TOML: `[pipelines.NAME]` begins a table, `name = value` sets a key")
+                }
+                (None, _) => made.with("key", at),
+            };
         };
         // Serde writes: `word`, expected one of `a`, `b`
         let mut words = rest.split('`').skip(1).step_by(2);
         let word = words.next().unwrap_or_default();
         // What was meant to be a choice may be a misplaced secret, so only keys are repeated.
-        let shown =
-            if what == "key" { format!(" `{}`", word.escape_debug()) } else { String::new() };
+        let shown = match (what, self.key_at(error.span())) {
+            ("key", _) => format!(" `{}`", word.escape_debug()),
+            (_, Some(key)) => format!(" of `{key}`"),
+            (_, None) => String::new(),
+        };
         let within = if at.is_empty() { "at the top".to_owned() } else { format!("in [{at}]") };
         let valid: Vec<_> = words.filter(|w| !w.is_empty()).collect();
         Error::new(ErrorKind::Config, format!("{place}: unknown {what}{shown} {within}"))
             .with_hint(hint::suggest(word, valid.into_iter()))
+    }
+
+    /// Returns the key in whose line something stands, if that is where it begins.
+    fn key_at(&self, span: Option<Range<usize>>) -> Option<&str> {
+        let before = self.text.get(..span?.start)?;
+        let line = before.get(before.rfind('\n').map_or(0, |n| n + 1)..)?;
+        let key = line.split_once('=')?.0.trim();
+        // Of `limits.max_bytes` the table is known already.
+        let key = key.rsplit('.').next()?;
+        let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        (!key.is_empty() && key.chars().all(usable)).then_some(key)
     }
 
     /// Returns `file:line`.
