@@ -264,16 +264,11 @@ impl Record {
 
     fn event(&self, logger: &mut AuditLogger) -> Result<()> {
         let kind: Option<ActionKind> = word("--action-kind", self.action_kind.as_deref())?;
-        match (&self.action, kind) {
-            (Some(name), kind) => {
-                logger.named_action(name.as_str(), kind.unwrap_or_default());
-            }
-            (None, Some(kind)) => {
-                logger.action(kind);
-            }
-            (None, None) => {}
-        }
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
+        let action = Action { name: text(&self.action), kind: kind.unwrap_or_default() };
+        if action.name.is_some() || kind.is_some() {
+            set_action(logger, action);
+        }
         let actor = Actor {
             id: text(&self.actor_id),
             name: text(&self.actor_name),
