@@ -30,6 +30,8 @@ pub struct Crosstab {
     /// The place of the day that was used last: events mostly come in order.
     last: usize,
     max_labels: usize,
+    /// Which sections count, by their place.
+    counted: [bool; OWN],
     scratch: String,
 }
 
@@ -44,7 +46,29 @@ impl Default for Crosstab {
 impl Crosstab {
     /// Creates an empty one that keeps so many labels a section and day, at least one.
     pub fn new(max_labels: usize) -> Self {
-        Self { days: Vec::new(), last: 0, max_labels: max_labels.max(1), scratch: String::new() }
+        Self {
+            days: Vec::new(),
+            last: 0,
+            max_labels: max_labels.max(1),
+            counted: [true; OWN],
+            scratch: String::new(),
+        }
+    }
+
+    /// Counts in these sections only, and in that of all events; the others stay empty, and cost
+    /// neither time nor memory.
+    #[must_use]
+    pub fn only(mut self, sections: &[Section]) -> Self {
+        self.counted = [false; OWN];
+        for section in sections.iter().chain([&Section::OtherEvents]) {
+            self.counted[section.counted_as() as usize] = true;
+        }
+        self
+    }
+
+    /// Returns whether events are counted in a section.
+    pub(crate) fn counts(&self, section: Section) -> bool {
+        self.counted[section.counted_as() as usize]
     }
 
     /// Counts one event. The sections of what is new share the counts of the whole.
@@ -54,7 +78,7 @@ impl Crosstab {
 
     /// Counts several events of one label and hour; none is no row.
     pub fn add_many(&mut self, section: Section, hour: Hour, label: &str, count: u64) {
-        if count > 0 {
+        if count > 0 && self.counts(section) {
             let label = bounded(label);
             self.table(section, hour.day()).put(&label, hour.of_day(), count, table::sum);
         }

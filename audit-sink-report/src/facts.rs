@@ -135,16 +135,10 @@ impl<'a> Facts<'a> {
     ) {
         let method = self.method.unwrap_or(UNKNOWN);
         let whole = self.principal.unwrap_or(UNKNOWN);
-        let stripped;
-        let principal = if whole.contains("User:") {
-            stripped = whole.replace("User:", "");
-            stripped.as_str()
-        } else {
-            whole
-        };
+        let principal = &*without_mark(whole);
         add(crosstab, Section::OtherEvents, &[method]);
         add(crosstab, Section::Principals, &[principal]);
-        if let Some(client) = self.client {
+        if let Some(client) = self.client.filter(|_| crosstab.counts(Section::ClientAddresses)) {
             add(crosstab, Section::ClientAddresses, &[Address::of(client).as_str()]);
         }
         match self.class {
@@ -172,6 +166,16 @@ impl<'a> Facts<'a> {
             add(crosstab, Section::Denied, &[principal, "-", operation]);
         }
     }
+}
+
+/// Leaves out the mark of Kafka principals, wherever it is.
+fn without_mark(principal: &str) -> Cow<'_, str> {
+    const MARK: &str = "User:";
+    let rest = principal.strip_prefix(MARK).unwrap_or(principal);
+    if memchr::memchr(b':', rest.as_bytes()).is_none() {
+        return Cow::Borrowed(rest);
+    }
+    Cow::Owned(principal.replace(MARK, ""))
 }
 
 /// The text of an address, without an allocation.

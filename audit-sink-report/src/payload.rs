@@ -2,14 +2,14 @@
 //! and both spellings (`methodName`, `method_name`).
 //!
 //! Names are those of Confluent's documentation of the audit log schema. It promises nothing about
-//! fields that come and go: each may be absent, or of another type. They are looked up one by one,
-//! which ends where the field is found; reading a whole record costs several times as much.
+//! fields that come and go: each may be absent, or of another type. Of equal names the last counts, of
+//! a list the first element. Fields are looked up one by one, as few events need any of them.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use audit_core::{Raw, Text};
-use memchr::memchr2;
+use audit_core::Raw;
+use memchr::{memchr, memchr2};
 
 /// A record, of which nothing was looked at yet.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,9 @@ impl<'a> Payload<'a> {
         let resource = |kind: &&[&str]| {
             principal.field(kind)?.field(&["resourceId", "resource_id", "subject"])?.text()
         };
-        principal.text().or_else(|| KINDS.iter().find_map(resource)).or_else(|| self.email())
+        let text = principal.first().unwrap_or(principal).text();
+        let internal = || principal.field(&["confluentInternal", "confluent_internal"])?.text();
+        text.or_else(|| KINDS.iter().find_map(resource)).or_else(internal).or_else(|| self.email())
     }
 
     pub(crate) fn email(self) -> Option<Cow<'a, str>> {
@@ -65,7 +67,7 @@ impl<'a> Payload<'a> {
     /// The status of the first error of a result.
     pub(crate) fn first_error(self) -> Option<Cow<'a, str>> {
         let errors = self.data()?.field(&["result"])?.field(&["data"])?.field(&["errors"])?;
-        errors.first()?.field(&["status"])?.text()
+        errors.field(&["status"])?.text()
     }
 
     /// The client's address: `"/192.0.2.1"` in the first generation, `[{"ip": …}]` in the second.
@@ -79,7 +81,8 @@ impl<'a> Payload<'a> {
     }
 
     fn data(self) -> Option<Json<'a>> {
-        self.0.field(&["data"])
+        // A list of records is no record.
+        self.0.first().is_none().then(|| self.0.field(&["data"]))?
     }
 
     fn authentication(self) -> Option<Json<'a>> {
@@ -100,19 +103,22 @@ impl<'a> Payload<'a> {
 struct Json<'a>(&'a [u8]);
 
 impl<'a> Json<'a> {
-    /// Returns the first field of an object that has one of the names.
+    /// Returns the last field of an object that has one of the names; of a list, of the first element.
     fn field(self, names: &[&str]) -> Option<Self> {
-        let mut rest = after(self.0, b'{')?;
-        loop {
-            rest = after(rest, b'"')?;
-            let end = string_end(rest)?;
-            let found = names.iter().any(|name| name.as_bytes() == &rest[..end - 1]);
-            let value = after(&rest[end..], b':')?;
-            if found {
-                return Some(Self(value));
+        let object = self.first().unwrap_or(self);
+        let mut rest = after(object.0, b'{')?;
+        let mut found = None;
+        while let Some(inner) = after(rest, b'"') {
+            let end = string_end(inner)?;
+            let name = unquoted(&inner[..end - 1]);
+            let value = after(&inner[end..], b':')?;
+            if name.is_some_and(|name| names.contains(&&*name)) {
+                found = Some(Self(value));
             }
-            rest = after(&value[value_end(value)?..], b',')?;
+            let Some(next) = after(&value[value_end(value)?..], b',') else { break };
+            rest = next;
         }
+        found
     }
 
     /// Returns the first element of an array.
@@ -124,16 +130,23 @@ impl<'a> Json<'a> {
     /// Returns the text of a text, a number or a truth value.
     fn text(self) -> Option<Cow<'a, str>> {
         let value = trimmed(self.0);
-        let value = str::from_utf8(value.get(..value_end(value)?)?).ok()?;
-        let plain = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-        match plain.filter(|text| memchr2(b'\\', b'"', text.as_bytes()).is_none()) {
-            Some(text) => Some(Cow::Borrowed(text)).filter(|text| !text.is_empty()),
-            None => {
-                let text: Text<'_> = serde_json::from_str(value).ok()?;
-                text.into_boxed().map(|text| Cow::Owned(text.into()))
-            }
-        }
+        let value = value.get(..value_end(value)?)?;
+        let text = match value.first()? {
+            b'"' => unquoted(value.get(1..value.len() - 1)?)?,
+            b'{' | b'[' | b'n' => return None,
+            _ => Cow::Borrowed(str::from_utf8(value).ok()?),
+        };
+        Some(text).filter(|text| !text.is_empty())
     }
+}
+
+/// Returns the text of what is between quotes; none for half of a surrogate pair.
+fn unquoted(content: &[u8]) -> Option<Cow<'_, str>> {
+    let text = str::from_utf8(content).ok()?;
+    if memchr(b'\\', content).is_none() {
+        return Some(Cow::Borrowed(text));
+    }
+    serde_json::from_str(&format!("\"{text}\"")).ok().map(Cow::Owned)
 }
 
 fn trimmed(text: &[u8]) -> &[u8] {
@@ -261,6 +274,18 @@ mod tests {
         assert_eq!(Payload::of(&Raw::parse(deep).unwrap()).method().unwrap(), "m");
     }
 
+    #[test]
+    fn of_equal_names_the_last_counts_of_a_list_the_first_and_escapes_are_read() {
+        let text = r#"{"data":{"methodName":"no"},"data":[{"methodName":"no","method\u004eame":"y\u0065s",
+            "authenticationInfo":{"principal":["User:u-1"]},"clientAddress":1.10}, {"methodName":"no"}]}"#;
+        let raw = Raw::parse(text).unwrap();
+        let payload = Payload::of(&raw);
+        assert_eq!(payload.method().unwrap(), "yes");
+        assert_eq!(payload.principal().unwrap(), "User:u-1");
+        let list = Raw::parse(r#"[{"data":{"methodName":"no"}}]"#).unwrap();
+        assert_eq!(Payload::of(&list).method(), None);
+    }
+
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -285,6 +310,7 @@ mod tests {
                 false => value.to_string(),
             };
             let json = Json(text.as_bytes());
+            let value = if value[0].is_array() { &value } else { value.get(0).unwrap_or(&value) };
             for name in ["a", "b", "ab"] {
                 let found = json.field(&[name]);
                 prop_assert_eq!(found.is_some(), value.get(name).is_some());
@@ -300,7 +326,7 @@ mod tests {
                     prop_assert_eq!(found.text().map(Cow::into_owned), expected.filter(|t| !t.is_empty()));
                 }
             }
-            prop_assert_eq!(json.first().is_some(), value.get(0).is_some());
+            prop_assert_eq!(json.first().is_some(), text.starts_with('[') && text.len() > 2);
         }
 
         #[test]
