@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{NoProxy, Proxy, Response, StatusCode, Url};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::config::OciConfig;
@@ -42,7 +43,11 @@ pub(crate) struct Client {
     clock: Clock,
     /// How far the service's clock is ahead of ours, in seconds.
     ahead: AtomicI64,
+    signing: Semaphore,
 }
+
+/// How many signatures are made at once: each on a thread, which holds memory of its own.
+const SIGNERS: usize = 2;
 
 /// A good answer, before its body is read.
 #[derive(Debug)]
@@ -77,7 +82,8 @@ impl Client {
             Error::new(ErrorKind::Config, "cannot prepare requests").because(e.without_url())
         })?;
         let credentials = Credentials::new(Arc::clone(&config));
-        Ok(Self { config, http, credentials, clock, ahead: AtomicI64::new(0) })
+        let (ahead, signing) = (AtomicI64::new(0), Semaphore::new(SIGNERS));
+        Ok(Self { config, http, credentials, clock, ahead, signing })
     }
 
     /// Returns as whom requests are signed.
@@ -159,7 +165,9 @@ impl Client {
             None => url.path().to_owned(),
         };
         let date = http_date(self.clock.now());
+        let turn = self.signing.acquire().await;
         let authorization = authorize(signer, &target, &host, &date).await.map_err(Failure::all)?;
+        drop(turn);
         let request = self
             .http
             .get(url.clone())

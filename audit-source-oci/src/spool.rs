@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audit_core::{Error, ErrorKind};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::error::Failure;
 
 /// A page up to this size may wait in memory.
-const PAGE_MEMORY: usize = 256 << 10;
+const PAGE_MEMORY: usize = 192 << 10;
+/// What is kept of a larger one before it goes to the disk.
+const PIECE: usize = 2 * BLOCK;
 /// All pages together that wait in memory are at most this large.
-const TOTAL_MEMORY: u64 = 2 << 20;
+const TOTAL_MEMORY: u64 = 1 << 20;
 /// Memory is taken in blocks of this size, which are used again: pages differ in size, and would leave
 /// holes.
 const BLOCK: usize = 64 << 10;
@@ -32,6 +34,8 @@ pub(crate) struct Spool {
     /// The number of the lane whose turn it is.
     front: AtomicU64,
     changed: Notify,
+    /// One writes at a time: each thread would hold memory of its own.
+    writing: Semaphore,
 }
 
 /// The pages of one window.
@@ -87,6 +91,7 @@ impl Spool {
             blocks: Mutex::default(),
             front: AtomicU64::new(0),
             changed: Notify::new(),
+            writing: Semaphore::new(1),
         })
     }
 
@@ -171,7 +176,8 @@ impl PageWriter<'_> {
             block.extend_from_slice(now);
             rest = later;
         }
-        if self.buffered > PAGE_MEMORY { self.flush().await } else { Ok(()) }
+        let most = if self.on_disk.is_some() { PIECE } else { PAGE_MEMORY };
+        if self.buffered > most { self.flush().await } else { Ok(()) }
     }
 
     /// Moves what is in memory to the disk.
@@ -180,6 +186,8 @@ impl PageWriter<'_> {
         let bytes = std::mem::take(&mut self.buffered) as u64;
         let spool = Arc::clone(&self.lane.spool);
         let file = self.lane.file.take_if(|(_, end)| self.on_disk.is_some() || *end < FILE_BYTES);
+        let turn = Arc::clone(&spool);
+        let turn = turn.writing.acquire().await;
         let written = tokio::task::spawn_blocking(move || {
             let (file, at) = match file {
                 Some(file) => file,
@@ -197,6 +205,7 @@ impl PageWriter<'_> {
             Failure::all(error.with_hint("make room, or give another directory as `spool_dir`"))
         };
         let written = written.await.map_err(io::Error::other).and_then(|written| written);
+        drop(turn);
         let (file, at, end) = written.map_err(failed)?;
         self.on_disk.get_or_insert_with(|| (Arc::clone(&file), at));
         self.lane.file = Some((file, end));
