@@ -271,10 +271,9 @@ impl Site {
             let there = committed.contains(number);
             let lived_up_to = match (fate, status) {
                 (Fate::Commit, Some(200)) => there,
-                (Fate::Fail, Some(409 | 500) | None) | (Fate::Panic, Some(500) | None) => !there,
-                // The service died, before the commit or after; the client went away, and that was
-                // noticed in time or not; the database had no connection to give.
-                (Fate::Commit | Fate::Gone, Some(500) | None) => true,
+                // The service died, before the commit or after.
+                (Fate::Commit, None) => true,
+                (Fate::Fail, Some(409) | None) | (Fate::Panic | Fate::Gone, None) => !there,
                 _ => false,
             };
             assert!(lived_up_to, "{number}: {fate:?}, answer {status:?}, committed: {there}");

@@ -70,8 +70,8 @@ async fn order(
         "commit" => {}
         "fail" => return Err(StatusCode::CONFLICT),
         "panic" => panic!("a defect of the handler"),
-        // The client goes away meanwhile, and the handler is dropped as soon as that is noticed.
-        "gone" => tokio::time::sleep(Duration::from_secs(1)).await,
+        // The client goes away before that, and the handler is dropped.
+        "gone" => tokio::time::sleep(Duration::from_secs(60)).await,
         _ => return Err(StatusCode::NOT_FOUND),
     }
     transaction.commit().await.map_err(broken)
