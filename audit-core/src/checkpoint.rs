@@ -77,6 +77,13 @@ pub trait Checkpoint: Send + Sync {
         cursor: &Cursor,
         after: Option<Revision>,
     ) -> Result<Revision>;
+
+    /// Ends a run: others may take the stream at once. Not called after a crash, so nothing may depend
+    /// on it but how long others wait.
+    async fn release(&self, stream: &StreamId) -> Result<()> {
+        let _ = stream;
+        Ok(())
+    }
 }
 
 fn conflict(stream: &StreamId, found: Option<Revision>, expected: Option<Revision>) -> Error {

@@ -190,7 +190,11 @@ impl Pipeline {
             result = run.drive() => result,
             () = stop => Ok(()), // never: it pends once it has passed the word on
         };
-        summary.elapsed = started.elapsed();
+        run.summary.elapsed = started.elapsed();
+        let Outlet { checkpoint, stream, .. } = &run.pipeline.outlet;
+        if let Err(error) = checkpoint.release(stream).await {
+            warn!(%error, "the stream was not given back; others may have to wait for it");
+        }
         match result {
             Ok(()) => Ok(summary),
             Err(error) => Err(RunError { error, summary }),

@@ -116,8 +116,8 @@ impl SqlCheckpoint {
         Err(held(stream, &row).while_doing("set the checkpoint"))
     }
 
-    /// Gives back the streams held, so that others need not wait for the end of the lease. To be
-    /// called when a run has ended; dropping this value does it too, if the runtime lives on.
+    /// Gives back all streams held, so that others need not wait for the end of the lease. A pipeline
+    /// does it when its run has ended; dropping this value does it too, if the runtime lives on.
     ///
     /// # Errors
     /// Those of the database. Then the lease ends by itself.
@@ -162,6 +162,11 @@ impl Checkpoint for SqlCheckpoint {
     ) -> Result<Revision> {
         let shared = &self.shared;
         shared.save(stream, cursor, after).await.map_err(|e| e.while_doing("save the checkpoint"))
+    }
+
+    /// Of all streams of this value, which a pipeline has for itself.
+    async fn release(&self, _: &StreamId) -> Result<()> {
+        self.shared.release().await
     }
 }
 

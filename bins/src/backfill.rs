@@ -118,7 +118,7 @@ fn adapters(
     stream: &StreamId,
     span: Span,
 ) -> Result<(Box<dyn Source>, WiredSink)> {
-    Ok((wire::source_of(&config.source, span)?, wire::sink(&config.sink, stream)?))
+    Ok((wire::source_of(&config.source, span)?, wire::sink_of(config, stream)?))
 }
 
 fn job(

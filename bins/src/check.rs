@@ -20,7 +20,7 @@ pub async fn main(args: &Select) -> Result<u8> {
         let settings = &config.settings;
         let advise = |e| checkpoint::advise_run(e, path, &settings.stream);
         let (source, sink) =
-            (wire::source(&config.source), wire::sink(&config.sink, &settings.stream));
+            (wire::source(&config.source), wire::sink_of(config, &settings.stream));
         let found = pipeline(settings, source, sink, advise).await?;
         code = if code == exit::OK { found } else { code };
     }
@@ -44,16 +44,20 @@ pub async fn pipeline(
             Err(error) => Err(error),
         }
     };
-    let sink = async {
-        match sink {
-            Ok(wired) => wired.sink.check().await,
-            Err(error) => Err(error),
-        }
+    let (sink, keeper) = match sink {
+        Ok(wired) => (wired.sink.check().await, wired.checkpoint),
+        Err(error) => (Err(error), None),
+    };
+    let checkpoint = match keeper {
+        // Where the sink cannot be reached, neither can what it keeps.
+        Some(keeper) if sink.is_ok() => keeper.peek.load(&settings.stream).await.map(drop),
+        Some(_) => Ok(()),
+        None => checkpoint_place(settings),
     };
     for (thing, result) in [
         ("source", source.await),
-        ("sink", sink.await),
-        ("checkpoint", checkpoint_place(settings)),
+        ("sink", sink),
+        ("checkpoint", checkpoint),
         ("dead letters", dead_letters(settings)),
     ] {
         let result = result.map_err(&advise);

@@ -7,55 +7,93 @@ use audit_core::{
     Checkpoint, Cursor, Error, ErrorKind, FileCheckpoint, Result, Revision, Saved, StreamId,
 };
 use chrono::SecondsFormat;
-use serde_json::json;
+use serde_json::{Value, json};
+use tracing::info;
 
 use crate::cli::{self, One, SetCheckpoint};
 use crate::config::Config;
+use crate::wire::{self, Keeper};
 use crate::{exit, terminal};
 
 /// Runs `audit checkpoint`.
 ///
 /// # Errors
-/// Those of the configuration and of [`FileCheckpoint`].
-pub fn main(command: &cli::Checkpoint) -> Result<u8> {
+/// Those of the configuration and of the checkpoint.
+pub async fn main(command: &cli::Checkpoint) -> Result<u8> {
     match command {
-        cli::Checkpoint::Show { one, json } => show(one, *json),
-        cli::Checkpoint::Set(set) => self::set(set),
+        cli::Checkpoint::Show { one, json } => show(one, *json).await,
+        cli::Checkpoint::Set(set) => self::set(set).await,
     }
 }
 
-fn open(one: &One) -> Result<(StreamId, FileCheckpoint)> {
-    let settings = Config::load(&one.file.config)?.single(one.pipeline.as_ref())?.settings;
-    Ok((settings.stream, FileCheckpoint::open(settings.checkpoint)))
+/// Where the progress of a pipeline is.
+enum Place {
+    Files(FileCheckpoint),
+    Elsewhere(Keeper),
 }
 
-fn show(one: &One, json: bool) -> Result<u8> {
-    let (stream, checkpoint) = open(one)?;
-    let saved = checkpoint.peek(&stream).map_err(|e| advise(e, one))?;
-    let path = checkpoint.path(&stream);
-    match saved {
-        Some(saved) if json => {
-            let value = json!({
-                "pipeline": stream.as_str(),
-                "revision": saved.revision.0,
-                "saved_at": saved.saved_at,
-                "reason": saved.reason,
-                "cursor": saved.cursor,
-            });
-            let text = value.to_string();
-            terminal::out(|out| writeln!(out, "{}", terminal::neutral_json(&text)))?;
+fn open(one: &One) -> Result<(StreamId, Place)> {
+    let config = Config::load(&one.file.config)?.single(one.pipeline.as_ref())?;
+    let stream = config.settings.stream.clone();
+    let place = match wire::sink_of(&config, &stream)?.checkpoint {
+        Some(keeper) => Place::Elsewhere(keeper),
+        None => Place::Files(FileCheckpoint::open(config.settings.checkpoint)),
+    };
+    Ok((stream, place))
+}
+
+async fn show(one: &One, json: bool) -> Result<u8> {
+    let (stream, place) = open(one)?;
+    let (text, value) = match &place {
+        Place::Files(files) => match files.peek(&stream).map_err(|e| advise(e, one))? {
+            Some(saved) => {
+                let path = files.path(&stream).display().to_string();
+                let text = format!(
+                    "{}\n  file      {}",
+                    describe(&stream, &saved)?,
+                    terminal::neutral(&path)
+                );
+                let value = json!({
+                    "pipeline": stream.as_str(),
+                    "revision": saved.revision.0,
+                    "saved_at": saved.saved_at,
+                    "reason": saved.reason,
+                    "cursor": saved.cursor,
+                });
+                (text, value)
+            }
+            None => nothing(&stream),
+        },
+        Place::Elsewhere(keeper) => match keeper.peek.load(&stream).await? {
+            Some((cursor, revision)) => {
+                let shown = to_json(&cursor)?;
+                let text = format!(
+                    "{stream}\n  revision  {}\n  cursor    {}",
+                    revision.0,
+                    terminal::neutral_json(&shown)
+                );
+                let value = json!({
+                    "pipeline": stream.as_str(),
+                    "revision": revision.0,
+                    "cursor": cursor,
+                });
+                (text, value)
+            }
+            None => nothing(&stream),
+        },
+    };
+    match json {
+        true => {
+            let value = value.to_string();
+            terminal::out(|out| writeln!(out, "{}", terminal::neutral_json(&value)))?;
         }
-        Some(saved) => {
-            let text = describe(&stream, &saved)?;
-            let path = path.display().to_string();
-            terminal::out(|out| writeln!(out, "{text}\n  file      {}", terminal::neutral(&path)))?;
-        }
-        None if json => terminal::out(|out| writeln!(out, "null"))?,
-        None => terminal::out(|out| {
-            writeln!(out, "{stream}: nothing saved yet; a run starts at the very beginning")
-        })?,
+        false => terminal::out(|out| writeln!(out, "{text}"))?,
     }
     Ok(exit::OK)
+}
+
+fn nothing(stream: &StreamId) -> (String, Value) {
+    (format!("{stream}: nothing saved yet; a run starts at the very beginning"), Value::Null)
 }
 
 fn describe(stream: &StreamId, saved: &Saved) -> Result<String> {
@@ -72,8 +110,8 @@ fn describe(stream: &StreamId, saved: &Saved) -> Result<String> {
     Ok(text)
 }
 
-fn set(args: &SetCheckpoint) -> Result<u8> {
-    let (stream, checkpoint) = open(&args.one)?;
+async fn set(args: &SetCheckpoint) -> Result<u8> {
+    let (stream, place) = open(&args.one)?;
     let cursor = match (&args.cursor, &args.file) {
         (Some(text), _) => parse(text)?,
         (None, Some(file)) => {
@@ -84,18 +122,34 @@ fn set(args: &SetCheckpoint) -> Result<u8> {
             })?;
             parse(&text)?
         }
-        (None, None) => match checkpoint.peek_previous(&stream)? {
-            Some(saved) => saved.cursor,
-            None => {
-                return Err(Error::new(ErrorKind::Config, "there is no earlier save")
-                    .with("pipeline", &stream)
-                    .with_hint("give the position with --cursor or --file"));
-            }
-        },
+        (None, None) => previous(&stream, &place)?,
     };
-    let revision = checkpoint.set(&stream, &cursor, &args.reason)?;
+    let revision = match &place {
+        Place::Files(files) => files.set(&stream, &cursor, &args.reason)?,
+        Place::Elsewhere(keeper) => {
+            // As the runner itself would: refused while another one holds the stream.
+            let found = keeper.own.load(&stream).await?;
+            let after = found.map(|(_, revision)| revision);
+            let revision = keeper.own.save(&stream, &cursor, after).await?;
+            keeper.own.release(&stream).await?;
+            info!(%stream, reason = args.reason, "the checkpoint was set by hand");
+            revision
+        }
+    };
     terminal::say(&format!("{stream}: set, revision {}", revision.0));
     Ok(exit::OK)
+}
+
+fn previous(stream: &StreamId, place: &Place) -> Result<Cursor> {
+    let saved = match place {
+        Place::Files(files) => files.peek_previous(stream)?,
+        Place::Elsewhere(_) => None,
+    };
+    saved.map(|saved| saved.cursor).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "there is no earlier save")
+            .with("pipeline", stream)
+            .with_hint("give the position with --cursor or --file")
+    })
 }
 
 fn parse(text: &str) -> Result<Cursor> {

@@ -38,6 +38,8 @@ pub struct PipelineConfig {
     pub source: Section,
     /// The `sink` table, likewise.
     pub sink: Section,
+    /// The `checkpoint` table, if the progress is not in a directory.
+    pub checkpoint: Option<Section>,
     /// The files that source and sink name: certificates, keys, secrets.
     pub files: Vec<PathBuf>,
 }
@@ -85,7 +87,7 @@ struct Keys {
     #[serde(default)]
     follow: bool,
     format: Option<Format>,
-    checkpoint: Option<PathBuf>,
+    checkpoint: Option<CheckpointKey>,
     dead_letters: Option<DeadLettersKey>,
     #[serde(rename = "limits")]
     _limits: Option<IgnoredAny>,
@@ -93,6 +95,14 @@ struct Keys {
     _retry: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "duration")]
     grace: Option<Duration>,
+}
+
+/// `checkpoint`: a directory, or a table that is an adapter's.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a directory, or a table with a `type`")]
+enum CheckpointKey {
+    Dir(PathBuf),
+    Table(IgnoredAny),
 }
 
 /// `dead_letters`: a path, or `false`.
@@ -230,6 +240,12 @@ impl PipelineConfig {
         if let Some(format) = keys.format {
             sink.set_default("format", format.as_str());
         }
+        let checkpoint = match &keys.checkpoint {
+            Some(CheckpointKey::Table(_)) => {
+                Some(document.section(&mut table, at, "checkpoint", dir)?)
+            }
+            _ => None,
+        };
         let limits: Limits = document.optional(&mut table, at, "limits")?;
         let retries: Retries = document.optional(&mut table, at, "retry")?;
         let settings = Settings::new(stream.clone(), state_dir);
@@ -238,14 +254,17 @@ impl PipelineConfig {
             limit: limits.apply(),
             retry: retries.apply(),
             grace: keys.grace.unwrap_or(settings.grace),
-            checkpoint: keys.checkpoint.map_or_else(|| state_dir.to_owned(), |path| dir.join(path)),
+            checkpoint: match keys.checkpoint {
+                Some(CheckpointKey::Dir(path)) => dir.join(path),
+                _ => state_dir.to_owned(),
+            },
             dead_letters: match keys.dead_letters {
                 None => settings.dead_letters,
                 Some(DeadLettersKey(path)) => path.map(|path| dir.join(path)),
             },
             ..settings
         };
-        Ok(Self { settings, source, sink, files })
+        Ok(Self { settings, source, sink, checkpoint, files })
     }
 }
 

@@ -117,7 +117,7 @@ async fn make(config: &Config, stream: &StreamId) -> Result<Option<Parts>> {
     let Some(found) = config.pipelines.get(stream) else { return Ok(None) };
     let settings = found.settings.clone();
     let mut source = wire::source(&found.source)?;
-    let sink = wire::sink(&found.sink, stream)?;
+    let sink = wire::sink_of(found, stream)?;
     source.check().await?;
     sink.sink.check().await?;
     Ok(Some(Parts { settings, source, sink }))

@@ -59,7 +59,7 @@ pub async fn main(args: &cli::Run, app: &App) -> Result<u8> {
     let mut jobs = Vec::new();
     let mut stdout = None;
     for config in config.select(&args.select.pipelines)? {
-        let sink = wire::sink(&config.sink, &config.settings.stream)?;
+        let sink = wire::sink_of(&config, &config.settings.stream)?;
         if sink.stdout
             && !args.dry_run
             && let Some(other) = stdout.replace(config.settings.stream.clone())

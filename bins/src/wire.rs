@@ -11,12 +11,14 @@ use audit_core::{Cursor, Revision};
 use chrono::DurationRound;
 
 use crate::backfill::Span;
-use crate::config::Section;
+use crate::config::{PipelineConfig, Section};
 
 /// Every source that a build may have, by the `type` that names it.
 const SOURCES: &[&str] = &["confluent", "confluent-files", "oci", "port", "sql"];
 /// Every sink that a build may have.
 const SINKS: &[&str] = &["elastic", "file", "kafka", "report"];
+/// Every place for the progress that a build may have, beside a directory and a sink's own.
+const CHECKPOINTS: &[&str] = &["sql"];
 
 /// A sink, and what the programs have to know about it.
 #[derive(Clone)]
@@ -30,7 +32,7 @@ pub struct WiredSink {
     pub stdout: bool,
 }
 
-/// A sink's own place for the progress.
+/// A place for the progress that is not a directory: a sink's own, or a database.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Keeper {
@@ -216,6 +218,48 @@ fn port_config(section: &Section) -> Result<audit_source_port::PortConfig> {
     Ok(config)
 }
 
+/// Makes the place of the progress of a pipeline, if it is neither in a directory nor the sink's own.
+///
+/// # Errors
+/// As [`source`].
+pub fn checkpoint(section: &Section) -> Result<Keeper> {
+    match section.kind.as_str() {
+        #[cfg(any(
+            feature = "source-sql-sqlite",
+            feature = "source-sql-postgres",
+            feature = "source-sql-mysql"
+        ))]
+        "sql" => {
+            let mut section = section.clone();
+            let dir = section.dir().to_owned();
+            section.rewrite("url", |url| absolute_sqlite(url, &dir));
+            let made = audit_source_sql::SqlCheckpoint::new(section.parse()?);
+            let made = Arc::new(made.map_err(|e| e.with("key", section.key()))?);
+            let peek = Arc::new(SqlPeek(Arc::clone(&made)));
+            Ok(Keeper { own: made, peek })
+        }
+        kind if CHECKPOINTS.contains(&kind) => Err(built_without(section, "source")),
+        _ => Err(section.unknown_type(CHECKPOINTS)),
+    }
+}
+
+/// Makes the sink of a pipeline of a configuration file, with the place of its progress.
+///
+/// # Errors
+/// As [`source`]; [`ErrorKind::Config`] when there are two such places.
+pub fn sink_of(config: &PipelineConfig, stream: &StreamId) -> Result<WiredSink> {
+    let mut sink = sink(&config.sink, stream)?;
+    if let Some(section) = &config.checkpoint {
+        if sink.checkpoint.is_some() {
+            return Err(Error::new(ErrorKind::Config, "the sink keeps the progress itself")
+                .with("key", section.key())
+                .with_hint("leave this table out, or the sink's `transaction`"));
+        }
+        sink.checkpoint = Some(checkpoint(section)?);
+    }
+    Ok(sink)
+}
+
 /// Makes the source of an SQL table.
 ///
 /// # Errors
@@ -284,8 +328,36 @@ impl Checkpoint for Peek {
     }
 
     async fn save(&self, _: &StreamId, _: &Cursor, _: Option<Revision>) -> Result<Revision> {
-        Err(Error::new(ErrorKind::Unexpected, "a look has to save nothing"))
+        Err(a_look_saves_nothing())
     }
+}
+
+/// Reads the progress in a database without taking the stream.
+#[cfg(any(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
+struct SqlPeek(Arc<audit_source_sql::SqlCheckpoint>);
+
+#[cfg(any(
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
+#[async_trait::async_trait]
+impl Checkpoint for SqlPeek {
+    async fn load(&self, stream: &StreamId) -> Result<Option<(Cursor, Revision)>> {
+        self.0.peek(stream).await
+    }
+
+    async fn save(&self, _: &StreamId, _: &Cursor, _: Option<Revision>) -> Result<Revision> {
+        Err(a_look_saves_nothing())
+    }
+}
+
+fn a_look_saves_nothing() -> Error {
+    Error::new(ErrorKind::Unexpected, "a look has to save nothing")
 }
 
 /// Makes paths start from a directory, where they are relative.

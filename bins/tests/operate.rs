@@ -184,3 +184,38 @@ fn a_file_that_is_named_in_the_configuration_is_looked_after() {
     assert_each_once(both, 10);
     assert_eq!(lab.lines("second.ndjson").len(), 5);
 }
+
+/// Progress in a database: whoever comes second waits for a lease or ends, and a clean end gives the
+/// stream back at once.
+#[test]
+fn two_hosts_on_one_stream_end_with_one() {
+    let lab = Lab::new(20);
+    let checkpoint =
+        "checkpoint = { type = \"sql\", url = \"sqlite://progress.db\", lease = \"2s\" }";
+    lab.config(&config("out.ndjson", checkpoint));
+    let running = Running::start(&lab, &[]);
+    wait_for(|| lab.unsent() == 0);
+    // As on another host: the same progress, another output.
+    fs::write(lab.path("other.toml"), config("other.ndjson", checkpoint)).unwrap();
+    let ran = lab.audit(&["run", "-c", "other.toml"]).expect(6);
+    assert!(ran.err.contains("progress.db") || ran.err.contains("holder"), "{}", ran.err);
+    running.stop().expect(0);
+    lab.add(21, 5);
+    let started = std::time::Instant::now();
+    lab.audit(&["run", "-c", "other.toml"]).expect(0);
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "it waited for a lease that was given back"
+    );
+    assert_eq!(lab.lines("other.ndjson").len(), 5);
+
+    let shown = lab.audit(&["checkpoint", "show", "-c", "audit.toml", "--json"]).expect(0);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert!(shown["revision"].as_u64().unwrap() >= 2, "{shown}");
+    fs::write(lab.path("cursor.json"), shown["cursor"].to_string()).unwrap();
+    let args =
+        ["checkpoint", "set", "-c", "audit.toml", "--file", "cursor.json", "--reason", "a test"];
+    lab.audit(&args).expect(0).says("set, revision");
+    lab.audit(&["check", "-c", "audit.toml"]).expect(0);
+    lab.run().expect(0).says("nothing new");
+}

@@ -164,6 +164,10 @@ impl Checkpoint for FusedCheckpoint {
         };
         self.fuse.call("checkpoint.save", save).await
     }
+
+    async fn release(&self, stream: &StreamId) -> Result<()> {
+        self.inner.release(stream).await
+    }
 }
 
 /// Wraps dead letters so that their calls pass a [`Fuse`] and a [`Probe`].

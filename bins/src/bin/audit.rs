@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "sink-report")]
         Command::Report(args) => app.block_on(audit_bins::report::main(args, app)),
         Command::DeadLetters(command) => app.block_on(dead_letters::main(command, app)),
-        Command::Checkpoint(command) => checkpoint::main(command),
+        Command::Checkpoint(command) => app.block_on(checkpoint::main(command)),
         Command::Completions { shell } => pages::completions::<Cli>(*shell, "audit"),
         Command::Man { dir } => pages::manual::<Cli>(dir.as_deref()),
     })

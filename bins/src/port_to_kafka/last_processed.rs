@@ -97,6 +97,10 @@ impl Checkpoint for Mirror {
         self.note(cursor);
         Ok(revision)
     }
+
+    async fn release(&self, stream: &StreamId) -> Result<()> {
+        self.checkpoint.release(stream).await
+    }
 }
 
 #[cfg(test)]
