@@ -2,7 +2,8 @@
 //! least that could be done, a loop that hands ready payloads to librdkafka with the same settings.
 //!
 //! `cargo bench -p audit-sink-kafka` starts a cluster of its own in another process;
-//! `AUDIT_TEST_KAFKA=host:port` takes a real one.
+//! `AUDIT_TEST_KAFKA=host:port` takes a real one. A number behind `--` is that of the records of each
+//! run, uncompressed only.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may stop, and prints")]
 
 use std::io::{BufRead, BufReader, Read};
@@ -20,7 +21,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 
 /// About the bound of a pipeline's batch.
 const BATCH: usize = 2_000;
-const BATCHES: usize = 60;
+const RECORDS: usize = 120_000;
 
 fn events() -> Vec<AuditEvent> {
     let source: Arc<str> = Arc::from("bench");
@@ -80,7 +81,13 @@ impl Drop for Cluster {
     }
 }
 
-fn bare(brokers: &str, compression: &str, events: &[AuditEvent], headers: bool) -> Duration {
+fn bare(
+    brokers: &str,
+    compression: &str,
+    events: &[AuditEvent],
+    batches: usize,
+    headers: bool,
+) -> Duration {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
@@ -114,7 +121,7 @@ fn bare(brokers: &str, compression: &str, events: &[AuditEvent], headers: bool) 
     events.iter().for_each(send);
     producer.flush(Duration::from_secs(30)).unwrap();
     let begin = cpu();
-    for _ in 0..BATCHES {
+    for _ in 0..batches {
         events.iter().for_each(send);
     }
     while producer.in_flight_count() > 0 {
@@ -123,7 +130,12 @@ fn bare(brokers: &str, compression: &str, events: &[AuditEvent], headers: bool) 
     cpu() - begin
 }
 
-fn sink(brokers: &str, compression: Compression, events: &[AuditEvent]) -> (Duration, Duration) {
+fn sink(
+    brokers: &str,
+    compression: Compression,
+    events: &[AuditEvent],
+    batches: usize,
+) -> (Duration, Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut config = KafkaConfig::new(brokers, "bench");
     config.compression = compression;
@@ -134,7 +146,7 @@ fn sink(brokers: &str, compression: Compression, events: &[AuditEvent]) -> (Dura
     };
     write();
     let (begin, clock) = (cpu(), Instant::now());
-    (0..BATCHES).for_each(|_| write());
+    (0..batches).for_each(|_| write());
     (cpu() - begin, clock.elapsed())
 }
 
@@ -144,17 +156,21 @@ fn main() {
     }
     let cluster = Cluster::start();
     let events = events();
-    let records = (BATCH * BATCHES) as u32;
+    let given = std::env::args().find_map(|argument| argument.parse().ok());
+    let batches = given.unwrap_or(RECORDS) / BATCH;
+    let compressions = [Compression::None, Compression::Lz4, Compression::Zstd];
+    let compressions = compressions.iter().take(if given.is_some() { 1 } else { 3 });
+    let records = (BATCH * batches) as u32;
     let micros = |time: Duration| (time / records).as_nanos() as f64 / 1000.0;
     println!("{records} records of {} bytes; µs of CPU a record", events[0].raw.get().len());
-    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+    for &compression in compressions {
         let name = format!("{compression:?}").to_lowercase();
         let mut best = [Duration::MAX; 4];
         for _ in 0..3 {
-            let (cpu, wall) = sink(&cluster.1, compression, &events);
+            let (cpu, wall) = sink(&cluster.1, compression, &events, batches);
             let round = [
-                bare(&cluster.1, &name, &events, false),
-                bare(&cluster.1, &name, &events, true),
+                bare(&cluster.1, &name, &events, batches, false),
+                bare(&cluster.1, &name, &events, batches, true),
                 cpu,
                 wall,
             ];
