@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use audit_core::{Error, Result, durable};
-use audit_sink_report::{Published, ReportConfig, ReportFormat, Reports, Section};
+use audit_sink_report::{Crosstab, Published, ReportConfig, ReportFormat, Reports, Section};
 use clap::Args;
 use serde_json::json;
 
@@ -61,7 +61,7 @@ impl ReportOptions {
     pub fn reports(&self) -> Result<Reports> {
         let config = ReportConfig::new(&self.reports)
             .formats(self.formats.clone())
-            .max_labels(self.max_labels());
+            .max_labels(self.max_labels as usize);
         Reports::new(match self.sections.is_empty() {
             true => config,
             false => config.sections(self.sections.clone()),
@@ -76,9 +76,10 @@ impl ReportOptions {
         Rejects::new(&self.rejects)
     }
 
-    /// Returns how many labels a section may have a day.
-    pub fn max_labels(&self) -> usize {
-        self.max_labels as usize
+    /// Returns a table that counts what the reports show, and nothing else.
+    pub fn crosstab(&self) -> Crosstab {
+        let all = Crosstab::new(self.max_labels as usize);
+        if self.sections.is_empty() { all } else { all.only(&self.sections) }
     }
 
     /// Writes the reports of a look, tells what became of it, and returns the exit code.

@@ -21,8 +21,8 @@ pub(super) async fn files(files: &[PathBuf], options: &ReportOptions, app: &App)
     scan.check()?;
     let total = files.iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum();
     let rejects = Mutex::new(options.rejects()?);
-    let max_labels = options.max_labels();
-    let (bytes, work) = (scan.progress(), move || count(&scan, rejects, max_labels));
+    let counts = options.crosstab();
+    let (bytes, work) = (scan.progress(), move || count(&scan, rejects, counts));
     let look = progress::of_bytes(&app.screen, app.quiet, total, move || bytes.bytes(), work);
     look.await
 }
@@ -35,9 +35,9 @@ struct Share {
     failure: Option<Error>,
 }
 
-fn count(scan: &Scan, rejects: Mutex<Rejects>, max_labels: usize) -> Result<Look> {
+fn count(scan: &Scan, rejects: Mutex<Rejects>, counts: Crosstab) -> Result<Look> {
     let lock = || rejects.lock().unwrap_or_else(PoisonError::into_inner);
-    let share = || Share { counts: Crosstab::new(max_labels), outside: 0, failure: None };
+    let share = || Share { counts: counts.clone(), outside: 0, failure: None };
     let mut notes = 0;
     let scanned = scan.run(
         share,
@@ -59,7 +59,7 @@ fn count(scan: &Scan, rejects: Mutex<Rejects>, max_labels: usize) -> Result<Look
         },
     )?;
     let summary = scanned.summary;
-    let mut look = Look { counts: Crosstab::new(max_labels), ..Look::default() };
+    let mut look = Look { counts: counts.clone(), ..Look::default() };
     for share in scanned.states {
         share.failure.map_or(Ok(()), Err)?;
         look.counts.merge(&share.counts);

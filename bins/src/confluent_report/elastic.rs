@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use audit_core::{Error, ErrorKind, Result, Secret};
-use audit_sink_report::{Aggregation, Crosstab, Day, Fields, Hour, Section};
+use audit_sink_report::{Aggregation, Day, Fields, Hour, Section};
 use clap::{Args, ValueEnum};
 use reqwest::{Certificate, Client, StatusCode, Url};
 use serde::Deserialize;
@@ -78,7 +78,7 @@ impl Elastic {
             Indexed::Canonical => Fields::canonical(),
             Indexed::Ecs => Fields::ecs(),
         };
-        let mut look = Look { counts: Crosstab::new(options.max_labels()), ..Look::default() };
+        let mut look = Look { counts: options.crosstab(), ..Look::default() };
         let days = match (self.first_day, self.last_day) {
             (Some(first), Some(last)) => Some((first, last)),
             (first, last) => {

@@ -47,7 +47,7 @@ impl Look {
     ) -> Result<Self> {
         options.rejects()?;
         settings.dead_letters = Some(options.rejects.clone());
-        let counter = Arc::new(Counter(Mutex::new(Crosstab::new(options.max_labels()))));
+        let counter = Arc::new(Counter(Mutex::new(options.crosstab())));
         let sink = WiredSink::new(Arc::clone(&counter) as Arc<dyn Sink>);
         let checkpoint = Arc::new(MemoryCheckpoint::new());
         let run = Options { follow: Some(false), ..Options::default() };
