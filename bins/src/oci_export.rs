@@ -7,7 +7,7 @@ mod table;
 use std::sync::Arc;
 
 use audit_core::{
-    Checkpoint, Clock, Error, ErrorKind, FileCheckpoint, MemoryCheckpoint, Result, StreamId,
+    Checkpoint, Clock, Error, ErrorKind, FileCheckpoint, Limit, MemoryCheckpoint, Result, StreamId,
     durable,
 };
 use audit_sink_file::FileSink;
@@ -93,6 +93,8 @@ fn settings(output: &Output) -> Result<Settings> {
     let work = output.work().unwrap_or(std::path::Path::new("."));
     let mut settings = Settings::new(stream, work);
     settings.dead_letters = output.beside(".dead-letters.ndjson");
+    // Two batches and their text are a good part of the memory.
+    settings.limit = Limit::default().bytes(1 << 20);
     Ok(settings)
 }
 

@@ -309,7 +309,11 @@ fn killed_at_any_moment_the_array_is_whole_in_the_end() {
         std::thread::sleep(Duration::from_micros(life * moment / 100));
         child.kill().unwrap();
         match child.wait().unwrap().code() {
-            None => killed += 1,
+            None => {
+                killed += 1;
+                // Nothing comes to its end: on a slow machine lives have to be longer.
+                life = if moment >= 50 { (life + life / 4).min(500_000) } else { life };
+            }
             Some(code) => {
                 assert_eq!(code, 0);
                 exports += 1;
