@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct State {
     store: Option<Box<dyn Store>>,
     /// The streams that were taken and read by this instance.
     held: HashSet<StreamId>,
+    /// Whether the table is known to be there.
+    has_table: bool,
     renewing: bool,
 }
 
@@ -82,21 +85,24 @@ impl SqlCheckpoint {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Finds out whether the table can be read, and makes it if it is not there. Takes no stream.
+    /// Finds out whether the database can be reached and the table be read, if it is there. Writes
+    /// nothing.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn check(&self) -> Result<()> {
-        let name = "audit-check".parse::<StreamId>()?;
-        self.peek(&name).await.map(|_| ())
+        self.shared.can_be_read().await.map(|_| ())
     }
 
-    /// Reads what is saved of a stream, whoever holds it: for a look while it runs.
+    /// Reads what is saved of a stream, whoever holds it: for a look while it runs. Writes nothing.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidData`] when the row is damaged or newer than this program; those of the
     /// database.
     pub async fn peek(&self, stream: &StreamId) -> Result<Option<(Cursor, Revision)>> {
+        if !self.shared.can_be_read().await? {
+            return Ok(None);
+        }
         let row = self.shared.row(stream).await?;
         row.map_or(Ok(None), |row| row.decode(stream))
     }
@@ -243,6 +249,7 @@ impl Shared {
 
     /// Takes a stream unless another holds it. Returns whether it is taken, and its row.
     async fn claim(&self, stream: &StreamId) -> Result<(bool, Row)> {
+        self.make_table().await?;
         let name = Arg::Text(stream.to_string());
         let args = [self.holder(), self.lease(), name.clone(), self.holder()];
         let mut claimed = self.execute(&self.statements.claim, &args).await? == 1;
@@ -280,6 +287,46 @@ impl Shared {
         Arg::Int(i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// Makes the table if it is not there.
+    async fn make_table(&self) -> Result<()> {
+        if self.state.lock().await.has_table || self.has_table().await? {
+            return Ok(());
+        }
+        let create = &self.statements.create;
+        match self.execute(create, &[]).await {
+            // Another process may have made it just now.
+            Err(e) if !self.has_table().await? => Err(e
+                .while_doing("make the table of checkpoints")
+                .with_hint(format!("make it for a user who may SELECT, INSERT, UPDATE: {create}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether there is a table, without making a file for it.
+    async fn can_be_read(&self) -> Result<bool> {
+        if let Database::Sqlite(path) = &self.database
+            && !path.exists()
+        {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if !folder.unwrap_or(Path::new(".")).is_dir() {
+                return Err(Error::new(ErrorKind::Config, "there is no such folder")
+                    .with("file", path.display()));
+            }
+            audit_core::durable::check_writable(path)?;
+            return Ok(false);
+        }
+        self.has_table().await
+    }
+
+    async fn has_table(&self) -> Result<bool> {
+        let mut state = self.state.lock().await;
+        let mut store = self.store(&mut state).await?;
+        let looked = within(store.has_table(&self.statements.read)).await;
+        state.has_table = looked.map_err(|e| self.name(e))?;
+        state.store = Some(store);
+        Ok(state.has_table)
+    }
+
     async fn execute(&self, sql: &str, args: &[Arg]) -> Result<u64> {
         let mut state = self.state.lock().await;
         let mut store = self.store(&mut state).await?;
@@ -301,9 +348,9 @@ impl Shared {
     async fn store(&self, state: &mut State) -> Result<Box<dyn Store>> {
         match state.store.take() {
             Some(store) => Ok(store),
-            None => within(store::open(&self.database, &self.config, &self.statements))
-                .await
-                .map_err(|e| self.name(e)),
+            None => {
+                within(store::connect(&self.database, &self.config)).await.map_err(|e| self.name(e))
+            }
         }
     }
 

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use audit_core::{Error, ErrorKind, Result};
 
 use super::SqlCheckpointConfig;
-use super::statements::{Arg, Row, Statements};
+use super::statements::{Arg, Row};
 use crate::config::Database;
 
 /// An open connection to the table of checkpoints. It must not be used after a call that failed or
@@ -19,29 +19,11 @@ pub(super) trait Store: Send {
     async fn has_table(&mut self, read: &str) -> Result<bool>;
 }
 
-/// Connects, and makes the table if it is not there.
-pub(super) async fn open(
+/// Connects. A file of SQLite is made if it is not there.
+pub(super) async fn connect(
     database: &Database,
     config: &SqlCheckpointConfig,
-    statements: &Statements,
 ) -> Result<Box<dyn Store>> {
-    let mut store = connect(database, config).await?;
-    if !store.has_table(&statements.read).await?
-        && let Err(e) = store.execute(&statements.create, &[]).await
-    {
-        // Another process may have made it just now.
-        store = connect(database, config).await?;
-        if !store.has_table(&statements.read).await? {
-            return Err(e.while_doing("make the table of checkpoints").with_hint(format!(
-                "make it for a user who may SELECT, INSERT and UPDATE: {}",
-                statements.create
-            )));
-        }
-    }
-    Ok(store)
-}
-
-async fn connect(database: &Database, config: &SqlCheckpointConfig) -> Result<Box<dyn Store>> {
     match database {
         #[cfg(feature = "sqlite")]
         Database::Sqlite(path) => {

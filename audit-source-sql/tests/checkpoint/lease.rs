@@ -127,12 +127,30 @@ async fn a_damaged_row_is_set_by_hand_when_nobody_holds_it() {
 }
 
 #[tokio::test]
+async fn a_look_makes_neither_table_nor_file() {
+    for place in Place::all() {
+        let checkpoint = place.checkpoint();
+        for _ in 0..2 {
+            checkpoint.check().await.unwrap();
+            assert_eq!(checkpoint.peek(&orders()).await.unwrap(), None);
+        }
+        if place.kind == Kind::Sqlite {
+            assert!(!std::path::Path::new(&place.url).exists());
+        } else {
+            place.run("CREATE TABLE {t} (n int)").await; // there was none
+        }
+        place.done().await;
+    }
+}
+
+#[tokio::test]
 async fn several_that_start_at_once_make_one_table() {
     for place in Place::all() {
         let all = [(); 4].map(|()| place.checkpoint());
         let [a, b, c, d] = &all;
-        let done = tokio::try_join!(a.check(), b.check(), c.check(), d.check());
-        done.unwrap_or_else(|e| panic!("{:?}: {e:?}", place.kind));
+        let [w, x, y, z] = ["w", "x", "y", "z"].map(|name| name.parse::<StreamId>().unwrap());
+        let loads = tokio::try_join!(a.load(&w), b.load(&x), c.load(&y), d.load(&z));
+        loads.unwrap_or_else(|e| panic!("{:?}: {e:?}", place.kind));
         place.done().await;
     }
 }
