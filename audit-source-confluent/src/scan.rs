@@ -91,7 +91,7 @@ impl Scan {
             own
         };
         let states = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..self.config.threads()).map(|_| scope.spawn(&work)).collect();
+            let others: Vec<_> = (1..self.config.threads()).map(|_| scope.spawn(work)).collect();
             let mut states = vec![work()];
             for other in others {
                 let state = other.join().map_err(|_| {

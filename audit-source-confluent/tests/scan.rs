@@ -6,7 +6,6 @@ mod common;
 #[path = "../examples/generate/records.rs"]
 mod records;
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -151,8 +150,8 @@ fn n05_every_line_counts_once_whatever_it_is() {
     let mut config = ScanConfig::new([&path]);
     config.max_record_bytes = 1_000_000;
     let (records, rejects, summary) = scan(config);
-    let ids: BTreeSet<_> = records.iter().map(|told| told[..60].to_owned()).collect();
-    assert!((1..=3).all(|n| ids.iter().any(|told| told.contains(&id(n)))), "{ids:?}");
+    let found = |n| records.iter().any(|told| told.contains(&id(n)));
+    assert!((1..=3).all(found), "{records:?}");
     assert_eq!(sums(&summary), [7, 3, 1, 3]);
     let told: Vec<_> =
         rejects.iter().map(|(_, line, body, why)| (*line, body.len(), &**why)).collect();

@@ -1,8 +1,6 @@
 //! Audit records as Confluent Cloud writes them, made up: the same for the same seed.
 #![allow(dead_code, unreachable_pub, reason = "each user takes a part")]
 
-use std::fmt::Write as _;
-
 /// Makes records, one line each without its end; of every hundred one is hostile or broken, and one in
 /// two hundred comes again.
 #[derive(Clone, Debug)]
@@ -103,15 +101,13 @@ impl Records {
 
     fn principal(&mut self) -> String {
         let n = self.below(PRINCIPALS);
-        if n % 3 == 0 { format!("sa-{n:05}") } else { format!("u-{n:05}") }
+        if n.is_multiple_of(3) { format!("sa-{n:05}") } else { format!("u-{n:05}") }
     }
 
     fn head(&mut self, subject: &str, class: &str, data: &str, id: &str, time: &str) {
         let cluster = self.below(4);
         let source = format!("crn://confluent.cloud/kafka=lkc-{cluster:05}");
-        self.text.clear();
-        let _ = write!(
-            self.text,
+        self.text = format!(
             r#"{{"datacontenttype":"application/json","data":{data},"subject":"{subject}","specversion":"1.0","id":"{id}","source":"{source}","time":"{time}","type":"io.confluent.{class}"}}"#
         );
     }
@@ -191,9 +187,8 @@ impl Records {
         let spoilt = match self.below(18) {
             0 => text.replace(r#""methodName""#, r#""method\u004eame""#),
             1 => text
-                .replace(r#""methodName":""#, r#""methodName":"not this", "methodName" : "\u006"#)
-                .replace(r"\u006mds", r"\u006dds")
-                .replace(r"\u006", r"\u0061"),
+                .replace(r#""methodName":""#, r#""methodName":"not this", "methodName" : ""#)
+                .replace(r#"" : "mds."#, r#"" : "\u006dds."#),
             2 => format!(r#"{{"x":"\",\"data\":{{\"methodName\":\"no\"}}\\",{inner}"#),
             3 => format!(
                 r#"{{"nested":{{"data":{{"methodName":"no"}},"id":"no","time":"no"}},{inner}"#

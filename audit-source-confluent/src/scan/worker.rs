@@ -48,7 +48,7 @@ impl Worker {
         turns: &Turns<F>,
         mut visit: impl FnMut(&Record<'_>),
     ) {
-        let ends = Ends(turns);
+        let _ends = Ends(turns);
         let next =
             |chunk: &mut Chunk| chunks.lock().unwrap_or_else(PoisonError::into_inner).next(chunk);
         while next(&mut self.chunk) {
@@ -63,7 +63,6 @@ impl Worker {
                 }
             }
         }
-        std::mem::forget(ends);
     }
 
     /// Reads the lines of the chunk.
@@ -123,6 +122,8 @@ struct Ends<'a, F: FnMut(&Reject<'_>) -> Result<()>>(&'a Turns<F>);
 
 impl<F: FnMut(&Reject<'_>) -> Result<()>> Drop for Ends<'_, F> {
     fn drop(&mut self) {
-        self.0.end();
+        if std::thread::panicking() {
+            self.0.end();
+        }
     }
 }
