@@ -388,4 +388,45 @@ mod tests {
         longest.origin.ip = Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap());
         assert_eq!(counted(&longest)[1].1, longest.origin.ip.unwrap().to_string());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn r01_facts_read_elsewhere_are_counted_as_the_event_is(
+            method in proptest::sample::select(
+                vec!["mds.Authorize", "SignIn", "kafka.Authentication", "CreateTopic", "login"],
+            ),
+            kind in proptest::sample::select(
+                vec![ActionKind::Authorize, ActionKind::Login, ActionKind::Create],
+            ),
+            outcome in proptest::sample::select(
+                vec![Outcome::Success, Outcome::Failure, Outcome::Denied, Outcome::Unknown],
+            ),
+            principal in proptest::option::of("(User:)?[a-c]{1,2}(User:)?"),
+            (user, operation, status) in proptest::prelude::any::<(bool, bool, bool)>(),
+        ) {
+            let user = user.then_some("ann@b.example").filter(|_| principal.is_some());
+            let (operation, status) = (operation.then_some("Read"), status.then_some("401"));
+            let mut event = event(&json!({"data": {
+                "authorizationInfo": {"operation": operation},
+                "result": {"data": {"errors": [{"status": status}]}},
+            }}));
+            event.action = Action { name: Some(method.into()), kind };
+            event.outcome = outcome;
+            event.actor = principal.as_deref().map(|id| Actor {
+                id: Some(id.into()),
+                email: user.map(Into::into),
+                ..Actor::default()
+            });
+            event.origin.ip = "192.0.2.1".parse().ok();
+            let hour = Hour::of(&event.time).unwrap();
+            let (mut one, mut two) = (Crosstab::default(), Crosstab::default());
+            count(&event, hour, &mut one);
+            let mut facts = Facts::new(hour);
+            (facts.method, facts.principal) = (Some(method), principal.as_deref());
+            facts.client = event.origin.ip;
+            facts.classify(kind, outcome, Details { operation, user, status });
+            facts.count(&mut two);
+            proptest::prop_assert_eq!(one, two);
+        }
+    }
 }
