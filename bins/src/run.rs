@@ -30,6 +30,7 @@ pub struct Job {
     pipeline: Pipeline,
     follow: bool,
     options: Options,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "looked at for metrics"))]
     files: Vec<PathBuf>,
     changes: Option<Changes>,
     outlook: Option<Ask>,
