@@ -59,7 +59,7 @@ pub enum Read {
 /// Records in order, and the cursor that stands behind the last of them.
 ///
 /// Good and bad records together are what was read; a cursor with neither is progress without
-/// records (an empty window), and is saved like any other.
+/// records (an empty window), and is saved along with the next records, or within a second.
 #[derive(Debug)]
 pub struct Batch {
     /// The good records.

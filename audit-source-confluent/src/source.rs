@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use audit_core::{Clock, Cursor, Error, ErrorKind, Limit, Read, Result, Source};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::client;
 use crate::config::ConfluentConfig;
@@ -122,6 +123,11 @@ impl Source for ConfluentSource {
             return Err(Error::new(ErrorKind::Unexpected, "the source was not opened"));
         }
         self.block("read the topic", move |reader, asked| reader.read(limit, asked)).await
+    }
+
+    fn kept_until(&self) -> Option<DateTime<Utc>> {
+        let retention = self.retention.filter(|kept| *kept != Duration::MAX)?;
+        self.report.lock().backlog.oldest?.checked_add_signed(TimeDelta::from_std(retention).ok()?)
     }
 
     async fn check(&mut self) -> Result<()> {

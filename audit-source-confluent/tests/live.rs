@@ -153,6 +153,9 @@ async fn l06_the_time_to_loss_is_known_from_the_topics_own_retention() {
     assert_eq!(backlog.unread, 10 - batch.events.len() as u64);
     // The topic keeps 3 days, and the records are an hour old.
     let hours = backlog.time_to_loss.unwrap().as_secs() / 3600;
+    let until = source.kept_until().unwrap();
+    let left = (until - audit_core::Clock::system().now()).num_hours();
+    assert!(left.abs_diff(hours as i64) <= 1, "{left} and {hours}");
     assert!((70..72).contains(&hours), "{hours}");
 }
 
@@ -166,6 +169,7 @@ async fn l06_falling_behind_later_is_noticed_too() {
     source.open(None).await.unwrap();
     drain(&mut source).await.unwrap();
     assert_eq!(source.report().counts().backlog.time_to_loss, None, "nothing is unread");
+    assert_eq!(source.kept_until(), None);
     fill(&live, 1, 5..25);
     for _ in 0..50 {
         drop(source.read(limit().events(1)).await.unwrap());
