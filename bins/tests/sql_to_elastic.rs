@@ -12,56 +12,14 @@
 mod common;
 #[path = "common/elastic.rs"]
 mod elastic;
+#[path = "common/sql_to_elastic.rs"]
+mod site;
 
-use std::process::{Child, Command, Stdio};
-
-use common::{Lab, Ran, message, wait_for};
+use common::{Lab, message, wait_for};
 use elastic::{Cluster, Fault};
 use rusqlite::types::Value as Sql;
 use serde_json::json;
-
-/// A database of an application, and a cluster.
-struct Site {
-    lab: Lab,
-    cluster: Cluster,
-}
-
-impl Site {
-    fn new(rows: u32) -> Self {
-        Self { lab: Lab::new(rows), cluster: Cluster::start() }
-    }
-
-    /// The program with the variables that every deployment sets.
-    fn command(&self, variables: &[(&str, &str)], args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sql-to-elastic"));
-        command
-            .args(args)
-            .current_dir(self.lab.path(""))
-            .env_clear()
-            .env("DATABASE_URL", format!("sqlite:///{}", self.lab.path("app.db").display()))
-            .env("ELASTICSEARCH_HOST", self.cluster.url())
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
-        Ran::of(self.command(variables, args).output().unwrap())
-    }
-
-    fn send(&self) -> Ran {
-        self.run(&[], &[])
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        let mut command = self.command(&[], args);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    }
-
-    fn rows_of_other_shape(&self, message: &str) {
-        self.lab.add_value(1000, Sql::Text(message.to_owned()));
-    }
-}
+use site::Site;
 
 #[test]
 fn sends_what_is_unsent_and_marks_it() {
