@@ -134,7 +134,7 @@ fn hint(code: Code) -> Option<&'static str> {
         }
         Code::TopicAuthorizationFailed => "grant WRITE and DESCRIBE on the topic",
         Code::TransactionalIdAuthorizationFailed => {
-            "grant WRITE and DESCRIBE on the transactional id, which is the name of the stream"
+            "grant WRITE and DESCRIBE on the transactional id, `<checkpoint topic>/<stream>`"
         }
         Code::ClusterAuthorizationFailed => {
             "grant WRITE on the topic (before Kafka 3.0 also IDEMPOTENT_WRITE on the cluster), and \

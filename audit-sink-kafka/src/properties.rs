@@ -24,7 +24,7 @@ const FIXED: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "use the option `max_buffer_bytes`"),
     ("compression.type", "use the option `compression`"),
     ("compression.codec", "use the option `compression`"),
-    ("transactional.id", "it is the name of the stream"),
+    ("transactional.id", "it is `<checkpoint topic>/<stream>`"),
     ("transaction.timeout.ms", "use the option `transaction.timeout`"),
     ("isolation.level", "it is not a producer's"),
     ("log.queue", "logs go where the program's go"),

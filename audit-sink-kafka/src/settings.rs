@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use audit_core::{Error, ErrorKind, Result};
+use audit_core::{Error, ErrorKind, Result, StreamId};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
@@ -69,14 +69,16 @@ impl Settings {
         })
     }
 
-    /// Returns the properties of a producer; with `transactional_id` of a transactional one, with
+    /// Returns the properties of a producer; with `stream` of the transactional one of that stream, with
     /// `alone` of one that sends each record in a request of its own.
-    pub(crate) fn producer(&self, transactional_id: Option<&str>, alone: bool) -> ClientConfig {
+    pub(crate) fn producer(&self, stream: Option<&StreamId>, alone: bool) -> ClientConfig {
         let mut config = self.properties.producer();
         if alone {
             config.set("batch.num.messages", "1");
         }
-        if let (Some(id), Some(transaction)) = (transactional_id, &self.transaction) {
+        if let (Some(stream), Some(transaction)) = (stream, &self.transaction) {
+            // Streams of one name that keep their progress in two topics are two streams.
+            let id = format!("{}/{stream}", transaction.checkpoint_topic);
             config.set("transactional.id", id);
             config.set("transaction.timeout.ms", millis(transaction.timeout));
             // A record that comes later than that would find its transaction ended.
@@ -199,10 +201,11 @@ mod tests {
     fn a_producer_never_gives_up_what_safety_rests_on() {
         let mut config = KafkaConfig::new("k1:9092", "audit");
         config.transaction = Some(TransactionConfig::new("checkpoints"));
-        let producer = Settings::parse(config).unwrap().producer(Some("orders"), false);
+        let producer =
+            Settings::parse(config).unwrap().producer(Some(&"orders".parse().unwrap()), false);
         assert_eq!(producer.get("enable.idempotence"), Some("true"));
         assert_eq!(producer.get("acks"), Some("all"));
-        assert_eq!(producer.get("transactional.id"), Some("orders"));
+        assert_eq!(producer.get("transactional.id"), Some("checkpoints/orders"));
         assert_eq!(producer.get("transaction.timeout.ms"), Some("60000"));
         // The library would refuse more.
         assert_eq!(producer.get("delivery.timeout.ms"), Some("60000"));

@@ -27,9 +27,9 @@ use crate::verdict::Verdict;
 ///
 /// It is a sink and a checkpoint, and is given twice to the pipeline of its stream. `write` produces
 /// into an open transaction, `save` adds the checkpoint and commits; a reader with
-/// `isolation.level=read_committed` sees both or neither. The stream's name is the transactional id:
-/// a newer runner of the stream shuts out an older one, whose calls then end in
-/// [`ErrorKind::Conflict`].
+/// `isolation.level=read_committed` sees both or neither. The transactional id is
+/// `<checkpoint topic>/<stream>`: a newer runner of the stream shuts out an older one, whose calls then
+/// end in [`ErrorKind::Conflict`].
 pub struct TransactionalSink {
     settings: Arc<Settings>,
     transaction: TransactionConfig,
@@ -115,7 +115,7 @@ impl TransactionalSink {
         let (settings, id, alone) = (Arc::clone(&self.settings), self.stream.clone(), state.alone);
         let producer = topic::blocking(move || {
             settings.tls.check()?;
-            let config = settings.producer(Some(id.as_str()), alone);
+            let config = settings.producer(Some(&id), alone);
             let producer = Producer::new(&config, &settings)?;
             producer.take_over()?;
             Ok(Arc::new(producer))

@@ -148,7 +148,7 @@ async fn c02_another_streams_open_transaction_hides_no_checkpoint() {
     let mut config = live.transactional();
     config.transaction.as_mut().unwrap().timeout = Duration::from_secs(5);
     // A transaction that has a record in the topic of the checkpoints, and stays open for a while.
-    let producer = live.transaction(&open, &live.checkpoints);
+    let producer = live.transaction(&format!("{}/{open}", live.checkpoints), &live.checkpoints);
     let sink = outlet(config.clone(), &live);
     let taking = tokio::spawn(async move {
         let saved = sink.load(&name).await.unwrap();

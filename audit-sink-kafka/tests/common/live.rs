@@ -91,10 +91,10 @@ impl Live {
     }
 
     /// Opens a transaction with one record; it ends with the producer.
-    pub fn transaction(&self, id: &StreamId, topic: &str) -> OpenTransaction {
+    pub fn transaction(&self, id: &str, topic: &str) -> OpenTransaction {
         let mut config = self.client();
         let producer: ThreadedProducer<DefaultProducerContext> =
-            config.set("transactional.id", id.as_str()).create().unwrap();
+            config.set("transactional.id", id).create().unwrap();
         let wait = Duration::from_secs(10);
         producer.init_transactions(wait).unwrap();
         producer.begin_transaction().unwrap();
