@@ -14,6 +14,7 @@ use crate::{AuditEvent, Error, ErrorKind, Result};
 /// Whatever the format, the record is in it unchanged: fields that no envelope and no schema knows
 /// are never lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Format {

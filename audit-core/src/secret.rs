@@ -5,7 +5,8 @@ use serde::{Deserialize, Deserializer};
 
 /// A credential: never printed, not serializable, wiped from memory when dropped.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("writeOnly" = true)))]
+pub struct Secret(#[cfg_attr(feature = "schema", schemars(with = "String"))] SecretString);
 
 impl Secret {
     /// Wraps a credential.

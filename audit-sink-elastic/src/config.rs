@@ -16,10 +16,12 @@ use crate::tls::TlsFiles;
 /// Only `hosts` and `index` are needed. Durations are written `30s` or `1m 30s`; unknown names are
 /// errors. The credentials are one of: user and password, an API key, a bearer token.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ElasticConfig {
     /// The nodes of one cluster; each request goes to the next, and around those that fail.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub hosts: Vec<Host>,
     /// The index, data stream or alias. `audit-{yyyy.MM.dd}` is one index a day, by the time of the
     /// event (UTC), not that of sending: so a repeat after midnight meets its first copy.
@@ -186,6 +188,7 @@ fn sensitive(value: String, option: &'static str) -> Result<HeaderValue> {
 
 /// What becomes the `_id` of a document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum IdFrom {
     /// The id of the event, which no other event has; its SHA-256 when longer than 512 bytes.

@@ -9,6 +9,7 @@ use crate::paths::Paths;
 
 /// Where and how to write: the options of a [`FileSink`](crate::FileSink).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
@@ -123,6 +124,7 @@ fn codec(compression: Compression, level: Option<u32>) -> Result<Codec> {
 
 /// How events become a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// One JSON array, one event a line; it appears, whole, when the run is closed.
@@ -155,6 +157,7 @@ impl FromStr for Layout {
 /// How a file is compressed. Each batch is a gzip member or zstd frame of its own, so that a file
 /// that is still growing can be read up to its last batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// gzip, read by everything.

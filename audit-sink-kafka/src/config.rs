@@ -12,12 +12,14 @@ use serde::{Deserialize, Deserializer};
 /// Only `brokers` and `topic` are needed. Durations are written `30s` or `1m 30s`; unknown names are
 /// errors.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KafkaConfig {
     /// Some brokers of the cluster, `host:port`; the others are found through them. A list, or one
     /// text with commas.
     #[serde(deserialize_with = "brokers")]
+    #[cfg_attr(feature = "schema", schemars(extend("type" = ["array", "string"])))]
     pub brokers: Vec<String>,
     /// The topic that events are written to.
     pub topic: String,
@@ -93,6 +95,7 @@ impl KafkaConfig {
 
 /// What becomes a record's key. Records of one key are in one partition, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Key {
@@ -111,6 +114,7 @@ pub enum Key {
 
 /// What becomes a record's timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Timestamp {
@@ -124,6 +128,7 @@ pub enum Timestamp {
 
 /// How batches of records are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
@@ -154,6 +159,7 @@ impl Compression {
 
 /// The certificates of a connection. The broker's is always verified, and so is its name.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsConfig {
@@ -173,6 +179,7 @@ pub struct TlsConfig {
 
 /// Who to log in as.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SaslConfig {
@@ -193,6 +200,7 @@ impl SaslConfig {
 
 /// How a password is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[non_exhaustive]
 pub enum Mechanism {
     /// It is sent as it is; only for connections with TLS.
@@ -218,6 +226,7 @@ impl Mechanism {
 
 /// How a topic is made that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CreateTopic {
@@ -237,6 +246,7 @@ impl CreateTopic {
 
 /// How events and checkpoint are written together.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TransactionConfig {
@@ -257,6 +267,11 @@ impl TransactionConfig {
 
 /// The value of a librdkafka property: a text, a number or a boolean.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("type" = ["string", "integer", "boolean"]))
+)]
 pub struct Property(Secret);
 
 impl Property {

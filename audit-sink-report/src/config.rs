@@ -11,6 +11,7 @@ use crate::Section;
 ///
 /// Only `path` is needed. Durations are written `30s` or `1m 30s`; unknown names are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReportConfig {
@@ -98,6 +99,7 @@ impl ReportConfig {
 
 /// A kind of file that a report is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReportFormat {

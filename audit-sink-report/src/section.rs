@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// The first four are the classic ones. The order here is the order in every report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Section {

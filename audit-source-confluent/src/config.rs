@@ -10,12 +10,14 @@ use serde::{Deserialize, Deserializer};
 ///
 /// Only `brokers` is needed. Durations are written `30s` or `1m 30s`; unknown names are errors.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ConfluentConfig {
     /// Some brokers of the audit log cluster, `host:port`; the others are found through them. A list,
     /// or one text with commas.
     #[serde(deserialize_with = "brokers")]
+    #[cfg_attr(feature = "schema", schemars(extend("type" = ["array", "string"])))]
     pub brokers: Vec<String>,
     /// The topic. Default `confluent-audit-log-events`.
     #[serde(default = "default_topic")]
@@ -89,6 +91,7 @@ impl ConfluentConfig {
 
 /// The certificates of a connection. The broker's is always verified, and so is its name.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsConfig {
@@ -108,6 +111,7 @@ pub struct TlsConfig {
 
 /// Who to log in as.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SaslConfig {
@@ -128,6 +132,7 @@ impl SaslConfig {
 
 /// How a password is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[non_exhaustive]
 pub enum Mechanism {
     /// It is sent as it is; only for connections with TLS.
@@ -153,6 +158,11 @@ impl Mechanism {
 
 /// The value of a librdkafka property: a text, a number or a boolean.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("type" = ["string", "integer", "boolean"]))
+)]
 pub struct Property(Secret);
 
 impl Property {

@@ -15,6 +15,7 @@ const VERSION: u32 = 1;
 
 /// Which files to read: the options of a [`FilesSource`].
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FilesConfig {

@@ -15,6 +15,7 @@ use crate::spelling::Keys;
 /// profile `DEFAULT`, as far back as OCI keeps events. Durations are written `30s` or `1d 12h`;
 /// unknown names are errors.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct OciConfig {
@@ -59,9 +60,11 @@ pub struct OciConfig {
     /// The first instant to read, in time of processing; begins a minute. `2024-01-31` or
     /// `2024-01-31T12:00:00Z`. Default: 365 days ago, as long as OCI keeps events at most.
     #[serde(deserialize_with = "instant")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub start: Option<DateTime<Utc>>,
     /// The first instant not to read any more. Default: none; reading goes on as time does.
     #[serde(deserialize_with = "instant")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub end: Option<DateTime<Utc>>,
     /// The longest range of one request, in whole minutes. Default 14 days.
     #[serde(deserialize_with = "duration")]
@@ -244,6 +247,7 @@ fn wrong(message: &str) -> Error {
 
 /// How requests are authorised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuthMethod {
@@ -260,6 +264,7 @@ pub enum AuthMethod {
 /// What the platform hands to a function or a container (version 2.2): each is the value itself, or
 /// the absolute path of a file with it, which is read anew when it is needed.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ResourcePrincipal {

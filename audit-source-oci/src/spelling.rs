@@ -7,6 +7,7 @@ use crate::tokens::{Place, Token, inner, splice, walk};
 
 /// How the keys of a record are spelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Keys {

@@ -24,6 +24,7 @@ const MAX_WINDOW_OF_DELETED: Duration = Duration::from_secs(23 * 60 * 60);
 /// Only the credentials are needed: a client id with its secret, or a token. Durations are written
 /// `30s` or `1m 30s`, times as [`parse_time`] reads them; unknown names are errors.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PortConfig {
@@ -53,11 +54,14 @@ pub struct PortConfig {
     /// The events' `source`. Default `port`.
     #[serde(default = "default_name")]
     pub name: String,
-    /// Where to begin when there is no checkpoint. Default: with the oldest record.
+    /// Where to begin when there is no checkpoint: `2025-01-31`, `2025-01-31T12:00:00Z`. Default: with
+    /// the oldest record.
     #[serde(default, deserialize_with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub from: Option<DateTime<Utc>>,
-    /// Where to end. Default: never.
+    /// Where to end, likewise. Default: never.
     #[serde(default, deserialize_with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub to: Option<DateTime<Utc>>,
     /// Which records to ask for. Default: all.
     #[serde(default)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 ///
 /// Empty texts and lists count as not given. Names and values are those of `GET /v1/audit-log`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct PortFilter {

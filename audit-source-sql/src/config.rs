@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 /// django-auditlog's if `layout` says so. As TOML or any other serde format, durations are written
 /// `5s` or `1m 30s`, and unknown names are errors.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SqlConfig {
@@ -24,11 +25,11 @@ pub struct SqlConfig {
     /// Certificates and key, in place of those in the URL's parameters. SQLite has none.
     #[serde(default)]
     pub tls: SqlTls,
-    /// What the table looks like. Default [`Layout::AuditTable`].
+    /// What the table looks like. Default [`audit-table`](Layout::AuditTable).
     #[serde(default)]
     pub layout: Layout,
     /// The table, optionally `schema.table`. Default `audit_logs`, or `auditlog_logentry` of
-    /// [`Layout::DjangoAuditlog`].
+    /// [`django-auditlog`](Layout::DjangoAuditlog).
     #[serde(default)]
     pub table: Option<String>,
     /// The column that identifies a record for people. Default `id`.
@@ -64,10 +65,10 @@ pub struct SqlConfig {
     /// django-auditlog: what a record says as its `environment`. Default empty.
     #[serde(default)]
     pub environment: String,
-    /// django-auditlog: how a record names its operation. Default [`Operation::Words`].
+    /// django-auditlog: how a record names its operation. Default [`words`](Operation::Words).
     #[serde(default)]
     pub operation: Operation,
-    /// django-auditlog: how a record shows what changed. Default [`Changes::Object`].
+    /// django-auditlog: how a record shows what changed. Default [`object`](Changes::Object).
     #[serde(default)]
     pub changes: Changes,
     /// How long to rest after the table was read to its end. Default 5 s.
@@ -77,14 +78,14 @@ pub struct SqlConfig {
     /// again); MySQL counts in seconds. Default 5 s.
     #[serde(default = "default_busy", deserialize_with = "duration")]
     pub busy_timeout: Duration,
-    /// How it is known which rows were handed out. Default [`Mode::Flag`].
+    /// How it is known which rows were handed out. Default [`flag`](Mode::Flag).
     #[serde(default)]
     pub mode: Mode,
-    /// [`Mode::Keyset`] on MySQL and SQLite: how long a key that is missing between others may still
+    /// [`keyset`](Mode::Keyset) on MySQL and SQLite: how long a key that is missing between others may still
     /// come, because the transaction that took it goes on. Default 1 min.
     #[serde(default = "default_gap", deserialize_with = "duration")]
     pub gap_timeout: Duration,
-    /// [`Mode::Keyset`] on PostgreSQL, with whole numbers as keys: how many keys may be given out
+    /// [`keyset`](Mode::Keyset) on PostgreSQL, with whole numbers as keys: how many keys may be given out
     /// before the transaction that uses them writes anything (a sequence's `CACHE`, an application
     /// that takes keys in blocks). Default 10,000.
     #[serde(default = "default_look_back")]
@@ -198,6 +199,7 @@ impl SqlConfig {
 
 /// How it is known which rows were handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
@@ -211,6 +213,7 @@ pub enum Mode {
 
 /// Files for TLS with a database server, in PEM format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct SqlTls {
@@ -225,6 +228,7 @@ pub struct SqlTls {
 
 /// What a table looks like: which columns make a record, and how it says what is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Layout {
@@ -238,6 +242,7 @@ pub enum Layout {
 
 /// How a record of django-auditlog names its operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Operation {
@@ -250,6 +255,7 @@ pub enum Operation {
 
 /// How a record of django-auditlog shows what changed, in its field `message`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Changes {

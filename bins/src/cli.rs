@@ -133,6 +133,13 @@ largest ever seen is reported, so a run may be repeated.")]
     /// See and set how far a pipeline has come
     #[command(subcommand)]
     Checkpoint(Checkpoint),
+    /// Write what a configuration file may hold to stdout, as JSON Schema, for editors
+    #[cfg(feature = "schema")]
+    #[command(after_help = "\
+Examples:
+  audit schema > audit.schema.json      then begin audit.toml with: #:schema ./audit.schema.json
+  audit schema --markdown               the same for people")]
+    Schema(crate::schema::Arguments),
     /// Write a completion script for a shell to stdout
     #[command(
         after_help = "Example:\n  audit completions bash > ~/.local/share/bash-completion/completions/audit"

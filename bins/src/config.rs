@@ -66,35 +66,69 @@ pub struct Settings {
     pub dead_letters: Option<PathBuf>,
 }
 
-/// What may stand at the top.
+/// The file that `audit run` reads: pipelines, each from a source to a sink.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(title = "Configuration of audit run", extend("required" = ["pipelines"]))
+)]
 #[serde(deny_unknown_fields)]
-struct Top {
+pub(crate) struct Top {
+    /// The directory of checkpoints and dead letters.
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
+    /// The pipelines by name: 1 to 100 letters, digits, dots, underscores or hyphens, the name of the
+    /// stream in checkpoints, logs and summaries.
     #[serde(default, rename = "pipelines")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "BTreeMap<String, Keys>", extend(
+            "minProperties" = 1,
+            "propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,100}$" },
+        ))
+    )]
     _pipelines: IgnoredAny,
 }
 
-/// What may stand in `[pipelines.NAME]`.
+/// A pipeline: from where, to where, and how.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Keys {
+    /// Where events come from.
     #[serde(rename = "source")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::sources"))]
     _source: IgnoredAny,
+    /// Where events go.
     #[serde(rename = "sink")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::sinks"))]
     _sink: IgnoredAny,
+    /// Whether to go on when there is nothing new.
     #[serde(default)]
     follow: bool,
+    /// What the sink writes for an event, unless its own `format` says otherwise.
     format: Option<Format>,
+    /// Where the progress is kept: a directory, or a table with a `type`. Default: `state_dir`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::checkpoint"))]
     checkpoint: Option<CheckpointKey>,
+    /// The file of the records that could not be delivered; `false` stops at the first of them. Default:
+    /// `NAME.dead-letters.ndjson` in `state_dir`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::dead_letters"))]
     dead_letters: Option<DeadLettersKey>,
+    /// What bounds a batch; two are in memory at most.
     #[serde(rename = "limits")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Limits>"))]
     _limits: Option<IgnoredAny>,
+    /// How calls are tried again that failed and may pass later.
     #[serde(rename = "retry")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Retries>"))]
     _retry: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "duration")]
-    grace: Option<Duration>,
+    /// How long a write may take to finish after a stop was requested.
+    #[serde(default = "default_grace", deserialize_with = "duration")]
+    grace: Duration,
 }
 
 /// `checkpoint`: a directory, or a table that is an adapter's.
@@ -109,27 +143,37 @@ enum CheckpointKey {
 struct DeadLettersKey(Option<PathBuf>);
 
 /// `[pipelines.NAME.limits]`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
 struct Limits {
-    max_events: Option<usize>,
-    #[serde(default, deserialize_with = "bytes")]
-    max_bytes: Option<usize>,
-    #[serde(default, deserialize_with = "duration")]
-    max_wait: Option<Duration>,
+    /// How many records a batch may have, good and bad together.
+    max_events: usize,
+    /// The size of a batch's records from which on no more are added. A record may be larger alone.
+    #[serde(deserialize_with = "bytes")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
+    max_bytes: usize,
+    /// How long a source may wait for the first record of a batch.
+    #[serde(deserialize_with = "duration")]
+    max_wait: Duration,
 }
 
 /// `[pipelines.NAME.retry]`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
 struct Retries {
-    #[serde(default, deserialize_with = "duration")]
-    initial: Option<Duration>,
-    #[serde(default, deserialize_with = "duration")]
-    max: Option<Duration>,
-    max_attempts: Option<u32>,
-    #[serde(default, deserialize_with = "duration")]
-    max_elapsed: Option<Duration>,
+    /// The first delay; each is twice the one before, with some chance in it.
+    #[serde(deserialize_with = "duration")]
+    initial: Duration,
+    /// The longest delay, unless the other side asks for a longer one.
+    #[serde(deserialize_with = "duration")]
+    max: Duration,
+    /// How often a call is tried, the first time included.
+    max_attempts: u32,
+    /// For how long a call is tried again after it first failed.
+    #[serde(deserialize_with = "duration")]
+    max_elapsed: Duration,
 }
 
 impl Config {
@@ -253,7 +297,7 @@ impl PipelineConfig {
             follow: keys.follow,
             limit: limits.apply(),
             retry: retries.apply(),
-            grace: keys.grace.unwrap_or(settings.grace),
+            grace: keys.grace,
             checkpoint: match keys.checkpoint {
                 Some(CheckpointKey::Dir(path)) => dir.join(path),
                 _ => state_dir.to_owned(),
@@ -276,7 +320,7 @@ impl Settings {
             limit: Limit::default(),
             max_events: None,
             retry: RetryPolicy::default(),
-            grace: Duration::from_secs(30),
+            grace: default_grace(),
             checkpoint: state_dir.to_owned(),
             dead_letters: Some(state_dir.join(format!("{stream}.dead-letters.ndjson"))),
             stream,
@@ -296,35 +340,42 @@ impl Settings {
     }
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        let Limit { max_events, max_bytes, max_wait, .. } = Limit::default();
+        Self { max_events, max_bytes, max_wait }
+    }
+}
+
 impl Limits {
     fn apply(self) -> Limit {
-        let mut limit = Limit::default();
-        if let Some(max_events) = self.max_events {
-            limit = limit.events(max_events);
-        }
-        if let Some(max_bytes) = self.max_bytes {
-            limit = limit.bytes(max_bytes);
-        }
-        match self.max_wait {
-            Some(max_wait) => limit.wait(max_wait),
-            None => limit,
-        }
+        Limit::default().events(self.max_events).bytes(self.max_bytes).wait(self.max_wait)
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        let RetryPolicy { initial, max, max_attempts, max_elapsed, .. } = RetryPolicy::default();
+        Self { initial, max, max_attempts, max_elapsed }
     }
 }
 
 impl Retries {
     fn apply(self) -> RetryPolicy {
-        let policy = RetryPolicy::default();
-        policy
-            .initial(self.initial.unwrap_or(policy.initial))
-            .max(self.max.unwrap_or(policy.max))
-            .max_attempts(self.max_attempts.unwrap_or(policy.max_attempts))
-            .max_elapsed(self.max_elapsed.unwrap_or(policy.max_elapsed))
+        RetryPolicy::default()
+            .initial(self.initial)
+            .max(self.max)
+            .max_attempts(self.max_attempts)
+            .max_elapsed(self.max_elapsed)
     }
 }
 
 fn default_state_dir() -> PathBuf {
     "state".into()
+}
+
+fn default_grace() -> Duration {
+    Duration::from_secs(30)
 }
 
 impl<'de> Deserialize<'de> for DeadLettersKey {
@@ -353,15 +404,15 @@ impl<'de> Deserialize<'de> for DeadLettersKey {
 }
 
 /// Reads `5s`, `1m 30s`, `200ms`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(|_| {
+    humantime::parse_duration(&text).map_err(|_| {
         serde::de::Error::custom("not a duration: write a number and its unit, as in `5s`")
     })
 }
 
 /// Reads `4194304` and `"4MiB"`.
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     struct Visitor;
     impl serde::de::Visitor<'_> for Visitor {
         type Value = usize;
@@ -381,7 +432,7 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
             })
         }
     }
-    deserializer.deserialize_any(Visitor).map(Some)
+    deserializer.deserialize_any(Visitor)
 }
 
 fn parse_bytes(text: &str) -> Option<usize> {

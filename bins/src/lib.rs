@@ -29,6 +29,8 @@ mod reload;
 #[cfg(feature = "sink-report")]
 pub mod report;
 pub mod run;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod ship;
 pub mod signals;
 #[cfg(all(

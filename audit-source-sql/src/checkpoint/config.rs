@@ -10,10 +10,11 @@ use crate::config::{Database, SqlConfig, SqlTls, duration, parse_url};
 /// Only `url` is needed. As TOML or any other serde format, durations are written `15s`, and unknown
 /// names are errors.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SqlCheckpointConfig {
-    /// The database, as in [`SqlConfig::url`]. A file of SQLite is made if it is not there (mode
+    /// The database, as a source's [`url`](SqlConfig::url). A file of SQLite is made if it is not there (mode
     /// 0600).
     pub url: Secret,
     /// The password, in place of the one in the URL. SQLite has none.

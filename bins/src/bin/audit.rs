@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         Command::Report(args) => app.block_on(audit_bins::report::main(args, app)),
         Command::DeadLetters(command) => app.block_on(dead_letters::main(command, app)),
         Command::Checkpoint(command) => app.block_on(checkpoint::main(command)),
+        #[cfg(feature = "schema")]
+        Command::Schema(args) => audit_bins::schema::main(args),
         Command::Completions { shell } => pages::completions::<Cli>(*shell, "audit"),
         Command::Man { dir } => pages::manual::<Cli>(dir.as_deref()),
     })
