@@ -20,7 +20,7 @@ pub struct ReportConfig {
     /// The files that are written for a day. Default: text.
     #[serde(default = "default_formats")]
     pub formats: Vec<ReportFormat>,
-    /// The sections of a report, always in the order of [`Section::ALL`]. Default: all.
+    /// The sections of a report, always in the same order, that of the default. Default: all.
     #[serde(default = "default_sections")]
     pub sections: Vec<Section>,
     /// How often the files are written anew during a long run; always at its end. Counts are durable

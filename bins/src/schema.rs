@@ -9,7 +9,7 @@ use clap::Args;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::config::Top;
 use crate::{exit, terminal};
@@ -49,51 +49,64 @@ pub fn schema() -> Value {
     generator.into_root_schema_for::<Top>().to_value()
 }
 
-/// Every source.
-pub(crate) fn sources(generator: &mut SchemaGenerator) -> Schema {
-    one_of([
-        #[cfg(feature = "source-confluent")]
-        adapter::<audit_source_confluent::ConfluentConfig>("confluent", generator),
-        #[cfg(feature = "source-confluent")]
-        adapter::<audit_source_confluent::FilesConfig>("confluent-files", generator),
-        #[cfg(feature = "source-oci")]
-        adapter::<audit_source_oci::OciConfig>("oci", generator),
-        #[cfg(feature = "source-port")]
-        adapter::<audit_source_port::PortConfig>("port", generator),
-        #[cfg(any(
-            feature = "source-sql-sqlite",
-            feature = "source-sql-postgres",
-            feature = "source-sql-mysql"
-        ))]
-        adapter::<audit_source_sql::SqlConfig>("sql", generator),
-    ])
-}
+/// Makes the schema of a type.
+type Make = fn(&mut SchemaGenerator) -> Schema;
+
+/// Every source, by the `type` that names it.
+const SOURCES: &[(&str, Make)] = &[
+    #[cfg(feature = "source-confluent")]
+    ("confluent", audit_source_confluent::ConfluentConfig::json_schema),
+    #[cfg(feature = "source-confluent")]
+    ("confluent-files", audit_source_confluent::FilesConfig::json_schema),
+    #[cfg(feature = "source-oci")]
+    ("oci", audit_source_oci::OciConfig::json_schema),
+    #[cfg(feature = "source-port")]
+    ("port", audit_source_port::PortConfig::json_schema),
+    #[cfg(any(
+        feature = "source-sql-sqlite",
+        feature = "source-sql-postgres",
+        feature = "source-sql-mysql"
+    ))]
+    ("sql", audit_source_sql::SqlConfig::json_schema),
+];
 
 /// Every sink.
-pub(crate) fn sinks(generator: &mut SchemaGenerator) -> Schema {
-    one_of([
-        #[cfg(feature = "sink-elastic")]
-        adapter::<audit_sink_elastic::ElasticConfig>("elastic", generator),
-        #[cfg(feature = "sink-file")]
-        adapter::<audit_sink_file::FileConfig>("file", generator),
-        #[cfg(feature = "sink-kafka")]
-        adapter::<audit_sink_kafka::KafkaConfig>("kafka", generator),
-        #[cfg(feature = "sink-report")]
-        adapter::<audit_sink_report::ReportConfig>("report", generator),
-    ])
+const SINKS: &[(&str, Make)] = &[
+    #[cfg(feature = "sink-elastic")]
+    ("elastic", audit_sink_elastic::ElasticConfig::json_schema),
+    #[cfg(feature = "sink-file")]
+    ("file", audit_sink_file::FileConfig::json_schema),
+    #[cfg(feature = "sink-kafka")]
+    ("kafka", audit_sink_kafka::KafkaConfig::json_schema),
+    #[cfg(feature = "sink-report")]
+    ("report", audit_sink_report::ReportConfig::json_schema),
+];
+
+/// Every place of the progress that has a table.
+const CHECKPOINTS: &[(&str, Make)] = &[
+    #[cfg(any(
+        feature = "source-sql-sqlite",
+        feature = "source-sql-postgres",
+        feature = "source-sql-mysql"
+    ))]
+    ("sql", audit_source_sql::SqlCheckpointConfig::json_schema),
+];
+
+/// `source`.
+pub(crate) fn sources(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "oneOf": tables(SOURCES, generator) })
 }
 
-/// A directory, or any other place of the progress.
+/// `sink`.
+pub(crate) fn sinks(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "oneOf": tables(SINKS, generator) })
+}
+
+/// `checkpoint`: a directory, or a table.
 pub(crate) fn checkpoint(generator: &mut SchemaGenerator) -> Schema {
-    one_of([
-        <String as JsonSchema>::json_schema(generator),
-        #[cfg(any(
-            feature = "source-sql-sqlite",
-            feature = "source-sql-postgres",
-            feature = "source-sql-mysql"
-        ))]
-        adapter::<audit_source_sql::SqlCheckpointConfig>("sql", generator),
-    ])
+    let mut choices = vec![json!({ "type": "string" })];
+    choices.extend(tables(CHECKPOINTS, generator));
+    json_schema!({ "oneOf": choices })
 }
 
 /// A path, or `false`.
@@ -111,25 +124,21 @@ pub(crate) fn size(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn one_of<const N: usize>(schemas: [Schema; N]) -> Schema {
-    json_schema!({ "oneOf": schemas.map(Schema::to_value).to_vec() })
+fn tables(adapters: &[(&str, Make)], generator: &mut SchemaGenerator) -> Vec<Value> {
+    adapters.iter().map(|(kind, make)| table(kind, make(generator)).to_value()).collect()
 }
 
 /// The keys of an adapter, with the `type` that names it.
-fn adapter<T: JsonSchema>(kind: &str, generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = T::json_schema(generator);
+fn table(kind: &str, mut schema: Schema) -> Schema {
     let object = schema.ensure_object();
     object.insert("title".to_owned(), kind.into());
     if let Some(Value::String(text)) = object.get_mut("description") {
         *text = of_no_type(text);
     }
-    if let Value::Object(properties) = object.entry("properties").or_insert_with(empty) {
-        properties
-            .insert("type".to_owned(), serde_json::json!({ "type": "string", "const": kind }));
+    if let Value::Object(properties) = object.entry("properties").or_insert_with(|| json!({})) {
+        properties.insert("type".to_owned(), json!({ "type": "string", "const": kind }));
     }
-    if let Value::Array(required) =
-        object.entry("required").or_insert_with(|| Vec::<Value>::new().into())
-    {
+    if let Value::Array(required) = object.entry("required").or_insert_with(|| json!([])) {
         required.insert(0, "type".into());
     }
     schema
@@ -141,10 +150,6 @@ fn of_no_type(text: &str) -> String {
     let first = first.split_once(": the options of").map_or(first, |(first, _)| first);
     let text = format!("{}.\n\n{rest}", first.trim_end_matches('.'));
     text.trim_end().to_owned()
-}
-
-fn empty() -> Value {
-    Map::new().into()
 }
 
 /// Turns what the types say into what a file may say: there is no null in TOML, a duration is a text,
@@ -269,12 +274,9 @@ mod tests {
         let wait = &schema.as_value()["properties"]["wait"];
         assert_eq!((&wait["type"], &wait["default"]), (&"string".into(), &"1m 30s".into()));
         assert!(wait.get("properties").is_none() && wait.get("required").is_none());
-        assert_eq!(
-            schema.as_value()["properties"]["format"],
-            serde_json::json!({ "type": "integer" })
-        );
+        assert_eq!(schema.as_value()["properties"]["format"], json!({ "type": "integer" }));
         assert_eq!(schema.as_value()["description"], "a choice");
-        assert_eq!(schema.as_value()["enum"], serde_json::json!(["a"]));
+        assert_eq!(schema.as_value()["enum"], json!(["a"]));
         assert!(schema.get("default").is_none() && schema.get("anyOf").is_none());
     }
 }
