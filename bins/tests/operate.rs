@@ -97,7 +97,7 @@ fn o05_each_record_counts_in_exactly_one_way() {
     assert_eq!(running.of_orders("latest_event_timestamp_seconds"), Some(1_767_600_000.0));
     let count = running.of_orders("batch_duration_seconds_count").unwrap();
     assert!(count >= 1.0 && running.of_orders("batch_duration_seconds_sum").unwrap() > 0.0);
-    let now = chrono::Utc::now().timestamp() as f64;
+    let now = audit_core::Clock::system().now().timestamp() as f64;
     for name in ["checkpoint_timestamp_seconds", "contact_timestamp_seconds"] {
         let age = now - running.of_orders(name).unwrap();
         assert!((-1.0..30.0).contains(&age), "{name}: {age}");
