@@ -5,7 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use audit_core::{Checkpoint, Error, ErrorKind, Result, Sink, Source, StreamId};
-#[cfg(feature = "sink-kafka")]
+#[cfg(any(
+    feature = "sink-kafka",
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
 use audit_core::{Cursor, Revision};
 #[cfg(feature = "source-oci")]
 use chrono::DurationRound;
@@ -356,6 +361,12 @@ impl Checkpoint for SqlPeek {
     }
 }
 
+#[cfg(any(
+    feature = "sink-kafka",
+    feature = "source-sql-sqlite",
+    feature = "source-sql-postgres",
+    feature = "source-sql-mysql"
+))]
 fn a_look_saves_nothing() -> Error {
     Error::new(ErrorKind::Unexpected, "a look has to save nothing")
 }
