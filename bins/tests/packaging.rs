@@ -135,6 +135,20 @@ fn every_service_is_confined_alike() {
     }
 }
 
+/// Exit code 9: all is delivered, but for what is in the dead letters.
+#[test]
+fn no_service_starts_again_because_of_dead_letters() {
+    for (name, text) in files("systemd", &["service"]) {
+        let has = |key: &str| {
+            let values = text.lines().filter_map(|line| line.strip_prefix(key));
+            values.flat_map(|codes| codes.split(' ')).any(|code| code == "9")
+        };
+        let restarts = text.contains("\nRestart=on-failure\n");
+        let ends = has("SuccessExitStatus=") || has("RestartPreventExitStatus=");
+        assert!(!restarts || ends, "{name}");
+    }
+}
+
 /// systemd's own opinion, where there is systemd.
 #[test]
 fn systemd_finds_nothing_wrong_with_a_unit() {
