@@ -34,24 +34,32 @@ async fn all_free(db: &mut Db) {
 /// Works as the pipeline does: the next batch is read while the last one is written.
 async fn work(mut source: SqlSource, limit: Limit, done: Arc<AtomicBool>) -> Vec<String> {
     let mut ids = Vec::new();
-    let mut written: Option<Cursor> = None;
+    let (mut saved, mut told, mut written) = (None::<Cursor>, true, None::<Cursor>);
     source.open(None).await.unwrap();
     loop {
         let last = done.load(Ordering::Relaxed);
-        let read = source.read(limit).await.unwrap();
+        let read = async {
+            if let (Some(cursor), false) = (&saved, told) {
+                source.committed(cursor).await?;
+                told = true;
+            }
+            source.read(limit).await
+        };
+        let read = read.await;
         if let Some(cursor) = written.take() {
-            source.committed(&cursor).await.unwrap();
+            (saved, told) = (Some(cursor), false);
         }
         match read {
-            Read::Batch(batch) => {
+            Ok(Read::Batch(batch)) => {
                 ids.extend(batch.events.iter().map(|e| e.id.to_string()));
                 written = Some(batch.cursor);
             }
-            _ => {
-                if last {
-                    return ids;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+            Ok(_) if last && told => return ids,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+            Err(error) => {
+                // MariaDB ends one of two transactions that wait for each other.
+                assert!(error.is_retryable(), "{error}");
+                source.open(saved.as_ref()).await.unwrap();
             }
         }
     }
