@@ -66,7 +66,7 @@ fn record(format: Format, line: &str) -> String {
             let object = audit.get("record").map(|record| exact(record));
             object.unwrap_or_else(|| text(audit["original"]))
         }
-        _ => unimplemented!(),
+        other => panic!("the record is not looked for in {}", other.as_str()),
     }
 }
 
