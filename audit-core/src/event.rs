@@ -70,6 +70,10 @@ pub struct AuditEvent {
     pub message: Option<Box<str>>,
     /// The record exactly as received.
     pub raw: Raw,
+    /// The field that records of this source always have, and that this one lacks or has in another
+    /// form: a sign that the source has changed. Pipelines count it; no format shows it.
+    #[serde(skip)]
+    pub drift: Option<&'static str>,
 }
 
 impl AuditEvent {
@@ -86,6 +90,7 @@ impl AuditEvent {
             origin: Origin::default(),
             message: None,
             raw,
+            drift: None,
         }
     }
 

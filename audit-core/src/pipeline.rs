@@ -4,6 +4,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -185,6 +186,7 @@ impl Pipeline {
             summary: &mut summary,
             started,
             saved_at: started,
+            drifted: BTreeSet::new(),
         };
         let result = tokio::select! {
             result = run.drive() => result,
@@ -242,6 +244,8 @@ struct Run<'a> {
     started: Instant,
     /// When the checkpoint was last saved, or the run began.
     saved_at: Instant,
+    /// The fields that drifted and were told of.
+    drifted: BTreeSet<&'static str>,
 }
 
 /// Where the stream stands.
@@ -283,6 +287,7 @@ impl Run<'_> {
                 Some(Ok(Read::Batch(batch))) => {
                     let kept_until = self.pipeline.source.kept_until();
                     self.pipeline.outlet.observe(Progress::Read { kept_until });
+                    self.tell_of_drift(&batch);
                     pending = Some(batch);
                 }
                 Some(Ok(Read::Idle(wait))) if self.pipeline.follow => {
@@ -392,6 +397,20 @@ impl Run<'_> {
         let there = self.summary.delivered + self.summary.duplicates;
         let pending = pending.map_or(0, |batch| batch.events.len());
         usize::try_from(max.saturating_sub(there)).unwrap_or(usize::MAX).saturating_sub(pending)
+    }
+
+    /// Warns of each field that drifted, once a run: with the first event, for people to look at.
+    fn tell_of_drift(&mut self, batch: &Batch) {
+        for event in &batch.events {
+            if let Some(field) = event.drift.filter(|field| self.drifted.insert(field)) {
+                warn!(
+                    field,
+                    source = %event.source,
+                    id = %event.id,
+                    "a record lacks a field, or has it in another form: the source may have changed"
+                );
+            }
+        }
     }
 
     /// Counts what is settled. The source is told with the next read, or at the end.

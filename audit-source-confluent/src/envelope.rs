@@ -18,6 +18,7 @@ pub(crate) struct Envelope {
     outcome: Outcome,
     origin: Origin,
     message: Option<Box<str>>,
+    drift: Option<&'static str>,
 }
 
 impl Envelope {
@@ -28,16 +29,25 @@ impl Envelope {
         event.outcome = self.outcome;
         event.origin = self.origin;
         event.message = self.message;
+        event.drift = self.drift;
     }
 }
 
 impl From<View<'_>> for Envelope {
     fn from(record: View<'_>) -> Self {
-        let boxed = |text: Cow<'_, str>| text.into();
+        let boxed = |text: Cow<'_, str>| -> Box<str> { text.into() };
+        let (id, time, method) = (record.id(), record.time(), record.method());
+        // CloudEvents asks for the first two, Confluent's own schema for all.
+        let drift = match (&id, time, &method) {
+            (None, ..) => Some("id"),
+            (_, None, _) => Some("time"),
+            (.., None) => Some("data.methodName"),
+            _ => None,
+        };
         Self {
-            id: record.id().map(boxed),
-            time: record.time(),
-            action: Action { name: record.method().map(boxed), kind: record.action_kind() },
+            id: id.map(boxed),
+            time,
+            action: Action { name: method.map(boxed), kind: record.action_kind() },
             actor: actor(&record),
             target: target(&record),
             outcome: record.outcome(),
@@ -57,6 +67,7 @@ impl From<View<'_>> for Envelope {
                     Slot::ERROR_TYPE,
                 ])
                 .map(boxed),
+            drift,
         }
     }
 }

@@ -177,7 +177,14 @@ mod tests {
         );
         assert_eq!((event.id.as_str(), event.outcome), ("s#e", Outcome::Success));
         assert_eq!(event.time.timestamp_millis(), 1_770_000_000_000, "when Kafka stored it");
-        assert_eq!((event.actor, event.origin.ip), (None, None));
+        assert_eq!((event.actor, event.origin.ip, event.drift), (None, None, Some("time")));
+        for whole in [FIRST, SECOND, SNAKES] {
+            assert_eq!(good(whole).drift, None);
+        }
+        let renamed =
+            SECOND.replace("methodName", "method").replace("\"type\":\"io", "\"kind\":\"io");
+        assert_eq!(good(&renamed).drift, Some("data.methodName"));
+        assert_eq!(good("[1,2]").drift, Some("id"));
         let event = good(r#"{"time":"+999999999-12-31T23:59:59.999999999-18:00"}"#);
         assert_eq!((event.id.as_str(), event.action.kind), ("audit/3/41", ActionKind::Other));
         assert_eq!(good("[1,2]").id.as_str(), "audit/3/41", "any JSON is a record");

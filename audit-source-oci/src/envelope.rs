@@ -22,6 +22,7 @@ pub(crate) struct Envelope {
     outcome: Outcome,
     origin: Origin,
     message: Option<Box<str>>,
+    drift: Option<&'static str>,
     wanted: bool,
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn read(
     event.outcome = envelope.outcome;
     event.origin = envelope.origin;
     event.message = envelope.message;
+    event.drift = envelope.drift;
     Ok(Some(event))
 }
 
@@ -150,12 +152,15 @@ impl Record<'_> {
             name: data.resource_name.into_boxed(),
             scope: data.compartment_id.into_boxed(),
         };
+        let time = event_time.get().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+        let drift = match (event_type.get(), time) {
+            (None, _) => Some("eventType"),
+            (_, None) => Some("eventTime"),
+            _ => None,
+        };
         Envelope {
             id: event_id.into_boxed(),
-            time: event_time
-                .get()
-                .and_then(|t| DateTime::parse_from_rfc3339(t).ok())
-                .map(Into::into),
+            time: time.map(Into::into),
             action: Action { name: event_type.into_boxed().or(data.event_name.into_boxed()), kind },
             actor: (actor != Actor::default()).then_some(actor),
             target: (target != Target::default()).then_some(target),
@@ -167,6 +172,7 @@ impl Record<'_> {
                 correlation_id: request.id.into_boxed().or(data.event_grouping_id.into_boxed()),
             },
             message: response.message.into_boxed().or(data.message.into_boxed()),
+            drift,
             wanted,
         }
     }
@@ -386,6 +392,10 @@ mod tests {
         let odd = r#"{"eventId":7,"data":{"response":{"status":404,"message":{"a":1}}}}"#;
         let odd = event(odd).unwrap().unwrap();
         assert_eq!((odd.id.as_str(), odd.outcome, odd.message), ("7", Outcome::Failure, None));
+        let drift = |text: &str| event(text).unwrap().unwrap().drift;
+        assert_eq!(drift(SAMPLE), None);
+        assert_eq!(drift(&SAMPLE.replace("eventType", "type")), Some("eventType"));
+        assert_eq!(drift(&SAMPLE.replace("2020-09-18T", "")), Some("eventTime"));
     }
 
     #[test]

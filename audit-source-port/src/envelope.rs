@@ -95,6 +95,7 @@ struct Envelope {
     outcome: Outcome,
     origin: Origin,
     message: Option<Box<str>>,
+    drift: Option<&'static str>,
 }
 
 /// Makes an event of a record, read in one pass. One that does not say when it happened gets the
@@ -104,7 +105,8 @@ struct Envelope {
 /// [`InvalidData`](audit_core::ErrorKind::InvalidData) when the text is not JSON.
 pub(crate) fn event(text: &str, source: &Arc<str>, otherwise: DateTime<Utc>) -> Result<AuditEvent> {
     let (raw, envelope) =
-        Raw::read(text, |parser| Fields::deserialize(parser).map(Fields::finish))?;
+        Raw::read(text, |parser| Fields::deserialize(parser).map(|f| Some(f.finish())))?;
+    let envelope: Envelope = envelope.unwrap_or_else(Envelope::unreadable);
     let id = envelope.id.unwrap_or_else(|| hash_id(text.as_bytes()));
     let time = envelope.time.unwrap_or(otherwise);
     let mut event = AuditEvent::new(id, Arc::clone(source), time, raw);
@@ -114,7 +116,14 @@ pub(crate) fn event(text: &str, source: &Arc<str>, otherwise: DateTime<Utc>) -> 
     event.outcome = envelope.outcome;
     event.origin = envelope.origin;
     event.message = envelope.message;
+    event.drift = envelope.drift;
     Ok(event)
+}
+
+impl Envelope {
+    fn unreadable() -> Self {
+        Self { drift: Some("the record"), ..Self::default() }
+    }
 }
 
 /// Returns the id of a record that has none of its own: the same bytes, the same id.
@@ -146,9 +155,17 @@ impl Fields<'_> {
             Some("DELETE") => ActionKind::Delete,
             _ => ActionKind::Other,
         };
+        let time = at.get().and_then(time::read);
+        // What every published example has; some records have no identifier.
+        let drift = match (action.get(), resource, time) {
+            (None, ..) => Some("action"),
+            (_, None, _) => Some("resourceType"),
+            (.., None) => Some("trigger.at"),
+            _ => None,
+        };
         Envelope {
             id: identifier.get().filter(|id| id.len() <= MAX_IDENTIFIER).map(EventId::new),
-            time: at.get().and_then(time::read),
+            time,
             action: Action { name, kind },
             target: context.target(resource, by.org_id.get()),
             actor: by.actor(),
@@ -164,6 +181,7 @@ impl Fields<'_> {
                 ..Origin::default()
             },
             message: message.into_boxed(),
+            drift,
         }
     }
 }
@@ -298,6 +316,15 @@ mod tests {
         }
         let event = read(r#"{"identifier":7,"trigger":{"at":"soon","by":"me","origin":"API"}}"#);
         assert_eq!((event.id.as_str(), event.origin.via.as_deref()), ("7", Some("API")));
+        assert_eq!(event.drift, Some("action"));
+        let drift = |text: &str| read(text).drift;
+        let whole =
+            r#"{"action":"CREATE","resourceType":"team","trigger":{"at":"2022-12-01T16:50:00Z"}}"#;
+        assert_eq!(drift(whole), None);
+        assert_eq!(drift(include_str!("../tests/data/run_changelog.json")), None);
+        assert_eq!(drift(&whole.replace("\"team\"", "{}")), Some("resourceType"));
+        assert_eq!(drift(&whole.replace("2022-12", "Dec")), Some("trigger.at"));
+        assert_eq!(drift(r#"{"action":"a","action":"b"}"#), Some("the record"));
         let long = format!(r#"{{"identifier":"{}"}}"#, "x".repeat(257));
         assert!(read(&long).id.as_str().starts_with("sha256-"));
     }

@@ -58,6 +58,7 @@ struct Families {
     duplicate: Family<OfPipeline, Counter>,
     dead_lettered: Family<OfPipeline, Counter>,
     filtered: Family<OfPipeline, Counter>,
+    drifted: Family<OfPipeline, Counter>,
     retries: Family<OfPipeline, Counter>,
     bytes: Family<OfPipeline, Counter>,
     batch: Family<OfPipeline, Histogram, fn() -> Histogram>,
@@ -79,6 +80,7 @@ impl Board {
             duplicate: Family::default(),
             dead_lettered: Family::default(),
             filtered: Family::default(),
+            drifted: Family::default(),
             retries: Family::default(),
             bytes: Family::default(),
             batch: Family::new_with_constructor(|| Histogram::new(BATCH_SECONDS)),
@@ -98,6 +100,7 @@ impl Board {
             ("events_duplicate", "Events that were in the sink already", &f.duplicate),
             ("events_dead_lettered", "Records kept in the dead letters", &f.dead_lettered),
             ("events_filtered", "Events left out by a filter", &f.filtered),
+            ("events_drifted", "Events without a field that their source always had", &f.drifted),
             ("retries", "Calls that failed and were made again", &f.retries),
             ("read_bytes", "Payload bytes of the records that are settled", &f.bytes),
         ] {

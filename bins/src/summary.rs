@@ -46,6 +46,7 @@ impl Report {
             ("there already", s.duplicates, s.duplicates > 0),
             ("dead letters", s.dead_lettered, true),
             ("filtered", s.filtered, s.filtered > 0),
+            ("of another form", s.drifted, s.drifted > 0),
             ("retries", s.retries, s.retries > 0),
         ];
         for (name, number, _) in rows.into_iter().filter(|(_, _, shown)| *shown) {
@@ -81,6 +82,7 @@ impl Report {
             "duplicates": s.duplicates,
             "dead_lettered": s.dead_lettered,
             "filtered": s.filtered,
+            "drifted": s.drifted,
             "batches": s.batches,
             "retries": s.retries,
             "bytes": s.bytes,

@@ -87,9 +87,10 @@ fn o05_each_record_counts_in_exactly_one_way() {
     let lab = Lab::new(40);
     lab.add_value(41, Value::Text("not JSON".to_owned()));
     let running = Running::start(&lab, &[]);
-    wait_for(|| running.of_orders("events_read_total") == Some(41.0));
+    lab.add_value(42, Value::Text(r#"{"audit_event":{"when":"2026-01-05"}}"#.to_owned()));
+    wait_for(|| running.of_orders("events_read_total") == Some(42.0));
     let counts = |name| running.of_orders(&format!("events_{name}_total")).unwrap();
-    assert_eq!((counts("delivered"), counts("dead_lettered")), (40.0, 1.0));
+    assert_eq!((counts("delivered"), counts("dead_lettered"), counts("drifted")), (41.0, 1.0, 1.0));
     assert_eq!((counts("duplicate"), counts("filtered")), (0.0, 0.0));
     assert!(running.of_orders("read_bytes_total").unwrap() > 40.0 * 300.0);
     assert_eq!(running.of_orders("retries_total"), Some(0.0));

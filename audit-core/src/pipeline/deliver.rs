@@ -315,6 +315,7 @@ fn count(batch: &Batch) -> Summary {
     let bodies = batch.rejected.iter().map(|l| l.body().len());
     Summary {
         read: (batch.events.len() + batch.rejected.len()) as u64,
+        drifted: batch.events.iter().filter(|e| e.drift.is_some()).count() as u64,
         batches: 1,
         bytes: payloads.chain(bodies).sum::<usize>() as u64,
         latest: batch.events.iter().map(|e| e.time).max(),

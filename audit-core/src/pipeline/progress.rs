@@ -20,6 +20,9 @@ pub struct Summary {
     pub dead_lettered: u64,
     /// Events that the filter left out.
     pub filtered: u64,
+    /// Events among those read whose [`drift`](crate::AuditEvent::drift) is set. They are delivered all
+    /// the same.
+    pub drifted: u64,
     /// Batches settled.
     pub batches: u64,
     /// Calls that failed and were made again.
@@ -47,6 +50,7 @@ impl Summary {
         self.duplicates += later.duplicates;
         self.dead_lettered += later.dead_lettered;
         self.filtered += later.filtered;
+        self.drifted += later.drifted;
         self.batches += later.batches;
         self.retries += later.retries;
         self.bytes += later.bytes;

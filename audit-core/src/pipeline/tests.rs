@@ -203,6 +203,20 @@ async fn the_books_balance_with_every_fate_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn m03_records_of_another_form_are_delivered_and_counted() {
+    let drifted = |n, ids, field| {
+        let Ok(Read::Batch(mut batch)) = batch(n, ids) else { unreachable!() };
+        batch.events.iter_mut().for_each(|event| event.drift = field);
+        Ok(Read::Batch(batch))
+    };
+    let reads = vec![drifted(1, "a b", Some("time")), drifted(2, "c", None), batch(3, "d")];
+    let bench = Bench::new(vec![]);
+    let summary = bench.pipeline(reads).run(pending()).await.unwrap();
+    assert_eq!((summary.delivered, summary.drifted), (4, 2));
+    assert!(summary.balances());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_that_does_not_fit_stops_the_run() {
     let reports = [(vec![9], vec![]), (vec![0, 0], vec![]), (vec![0], vec![0]), (vec![], vec![2])];
     for (failures, duplicates) in reports {

@@ -13,7 +13,7 @@ use super::{Families, InState, OfPipeline, Seconds, seconds};
 /// How one pipeline is, as told by what it reports.
 pub struct Vitals {
     stream: StreamId,
-    counters: [Counter; 7],
+    counters: [Counter; 8],
     batch: Histogram,
     states: [(State, Gauge); 6],
     latest: Seconds,
@@ -69,6 +69,7 @@ impl Vitals {
             &families.duplicate,
             &families.dead_lettered,
             &families.filtered,
+            &families.drifted,
             &families.retries,
             &families.bytes,
         ];
@@ -190,6 +191,6 @@ impl fmt::Debug for Vitals {
 }
 
 /// In the order of the counters.
-fn numbers(s: &Summary) -> [u64; 7] {
-    [s.read, s.delivered, s.duplicates, s.dead_lettered, s.filtered, s.retries, s.bytes]
+fn numbers(s: &Summary) -> [u64; 8] {
+    [s.read, s.delivered, s.duplicates, s.dead_lettered, s.filtered, s.drifted, s.retries, s.bytes]
 }
