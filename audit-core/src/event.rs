@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::Raw;
+use crate::{Envelope, Raw};
 
 /// The deterministic identity of an event: the same record read twice has the same id, two
 /// different records never share one. Sinks use it to make a repeat have no effect.
@@ -79,19 +79,7 @@ pub struct AuditEvent {
 impl AuditEvent {
     /// Creates an event of which only identity, time and payload are known.
     pub fn new(id: EventId, source: Arc<str>, time: DateTime<Utc>, raw: Raw) -> Self {
-        Self {
-            id,
-            source,
-            time,
-            action: Action::default(),
-            actor: None,
-            target: None,
-            outcome: Outcome::Unknown,
-            origin: Origin::default(),
-            message: None,
-            raw,
-            drift: None,
-        }
+        Envelope::default().into_event(id, source, time, raw)
     }
 
     /// Returns about how much memory the event takes, in bytes; what [`Limit`](crate::Limit) counts.

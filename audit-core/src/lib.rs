@@ -7,6 +7,7 @@ mod cursor;
 mod dead_letter;
 
 pub mod durable;
+mod envelope;
 mod error;
 mod event;
 mod format;
@@ -28,6 +29,7 @@ pub use cursor::Cursor;
 pub use dead_letter::{
     DeadLetter, DeadLetterSource, DeadLetters, FileDeadLetters, MemoryDeadLetters, Record,
 };
+pub use envelope::Envelope;
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Target};
 pub use format::Format;

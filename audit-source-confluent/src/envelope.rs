@@ -1,74 +1,45 @@
 use std::borrow::Cow;
 
-use audit_core::{Action, Actor, AuditEvent, Origin, Outcome, Target};
-use chrono::{DateTime, Utc};
+use audit_core::{Action, Actor, Envelope, EventId, Origin, Target};
 
 use crate::fields::Slot;
 use crate::view::View;
 
-/// What an event says of a record, beside its raw text.
-#[derive(Debug, Default)]
-pub(crate) struct Envelope {
-    /// The CloudEvents identifier, if the record is a CloudEvent.
-    pub(crate) id: Option<Box<str>>,
-    pub(crate) time: Option<DateTime<Utc>>,
-    action: Action,
-    actor: Option<Actor>,
-    target: Option<Target>,
-    outcome: Outcome,
-    origin: Origin,
-    message: Option<Box<str>>,
-    drift: Option<&'static str>,
-}
-
-impl Envelope {
-    pub(crate) fn fill(self, event: &mut AuditEvent) {
-        event.action = self.action;
-        event.actor = self.actor;
-        event.target = self.target;
-        event.outcome = self.outcome;
-        event.origin = self.origin;
-        event.message = self.message;
-        event.drift = self.drift;
-    }
-}
-
-impl From<View<'_>> for Envelope {
-    fn from(record: View<'_>) -> Self {
-        let boxed = |text: Cow<'_, str>| -> Box<str> { text.into() };
-        let (id, time, method) = (record.id(), record.time(), record.method());
-        // CloudEvents asks for the first two, Confluent's own schema for all.
-        let drift = match (&id, time, &method) {
-            (None, ..) => Some("id"),
-            (_, None, _) => Some("time"),
-            (.., None) => Some("data.methodName"),
-            _ => None,
-        };
-        Self {
-            id: id.map(boxed),
-            time,
-            action: Action { name: method.map(boxed), kind: record.action_kind() },
-            actor: actor(&record),
-            target: target(&record),
-            outcome: record.outcome(),
-            origin: Origin {
-                ip: record.client(),
-                user_agent: None,
-                via: record.text(Slot::SERVICE).map(boxed),
-                correlation_id: record
-                    .first([Slot::REQUEST_ID, Slot::CORRELATION, Slot::CONNECTION])
-                    .map(boxed),
-            },
-            message: record
-                .first([
-                    Slot::MESSAGE,
-                    Slot::AUTHENTICATION_ERROR,
-                    Slot::ERROR_DETAIL,
-                    Slot::ERROR_TYPE,
-                ])
+/// Reads what an event says of a record, beside its raw text. It has an id only if it is a CloudEvent.
+pub(crate) fn read(record: View<'_>) -> Envelope {
+    let boxed = |text: Cow<'_, str>| -> Box<str> { text.into() };
+    let (id, time, method) = (record.id(), record.time(), record.method());
+    // CloudEvents asks for the first two, Confluent's own schema for all.
+    let drift = match (&id, time, &method) {
+        (None, ..) => Some("id"),
+        (_, None, _) => Some("time"),
+        (.., None) => Some("data.methodName"),
+        _ => None,
+    };
+    Envelope {
+        id: id.map(|id| EventId::new(boxed(id))),
+        time,
+        action: Action { name: method.map(boxed), kind: record.action_kind() },
+        actor: actor(&record),
+        target: target(&record),
+        outcome: record.outcome(),
+        origin: Origin {
+            ip: record.client(),
+            user_agent: None,
+            via: record.text(Slot::SERVICE).map(boxed),
+            correlation_id: record
+                .first([Slot::REQUEST_ID, Slot::CORRELATION, Slot::CONNECTION])
                 .map(boxed),
-            drift,
-        }
+        },
+        message: record
+            .first([
+                Slot::MESSAGE,
+                Slot::AUTHENTICATION_ERROR,
+                Slot::ERROR_DETAIL,
+                Slot::ERROR_TYPE,
+            ])
+            .map(boxed),
+        drift,
     }
 }
 

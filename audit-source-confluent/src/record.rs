@@ -4,7 +4,7 @@ use std::sync::Arc;
 use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Raw, Result};
 use chrono::{DateTime, Utc};
 
-use crate::envelope::Envelope;
+use crate::envelope;
 use crate::fields::Fields;
 use crate::json;
 use crate::view::View;
@@ -77,12 +77,11 @@ impl Records {
         if !self.json.read(found.body, &mut self.fields) {
             return Err(Error::new(ErrorKind::Unexpected, "two readers of JSON disagree"));
         }
-        let envelope = Envelope::from(View::new(found.body, &self.fields));
+        let envelope = envelope::read(View::new(found.body, &self.fields));
         let time = envelope.time.or(found.stored).ok_or_else(no_time)?;
         let (known, timed) = (envelope.id.is_some(), envelope.time.is_some());
-        let id = envelope.id.clone().map_or_else(|| id(found), EventId::new);
-        let mut event = AuditEvent::new(id, Arc::clone(&self.source), time, raw);
-        envelope.fill(&mut event);
+        let id = envelope.id.clone().unwrap_or_else(|| id(found));
+        let event = envelope.into_event(id, Arc::clone(&self.source), time, raw);
         Ok(Record::Good { event, known, timed })
     }
 }

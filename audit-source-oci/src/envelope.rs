@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use audit_core::{
-    Action, ActionKind, Actor, AuditEvent, Error, ErrorKind, EventId, Origin, Outcome, Raw, Result,
-    Target, Text,
+    Action, ActionKind, Actor, AuditEvent, Envelope, Error, ErrorKind, EventId, Origin, Outcome,
+    Raw, Result, Target, Text,
 };
 use chrono::{DateTime, Utc};
 use serde::de::value::MapAccessDeserializer;
@@ -10,21 +10,6 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::Value;
 
 use crate::filter::Filter;
-
-/// What is read of a record, beside its bytes.
-#[derive(Debug, Default)]
-pub(crate) struct Envelope {
-    id: Option<Box<str>>,
-    time: Option<DateTime<Utc>>,
-    action: Action,
-    actor: Option<Actor>,
-    target: Option<Target>,
-    outcome: Outcome,
-    origin: Origin,
-    message: Option<Box<str>>,
-    drift: Option<&'static str>,
-    wanted: bool,
-}
 
 /// Reads a record's envelope in one pass; says no event if it is not one that the filter keeps.
 ///
@@ -36,30 +21,28 @@ pub(crate) fn read(
     else_time: DateTime<Utc>,
     filter: &Filter,
 ) -> Result<Option<AuditEvent>> {
-    let (raw, mut envelope) = Raw::read(text, |parser| {
-        Record::deserialize(parser).map(|record| record.envelope(filter))
-    })?;
-    if envelope.id.is_none() {
+    let (raw, mut found) =
+        Raw::read(text, |parser| Record::deserialize(parser).map(|record| record.find(filter)))?;
+    if found.envelope.id.is_none() {
         // Perhaps a name is there twice: a tree takes the last one, as most readers do.
         let tree = serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
-        envelope = Record::deserialize(&tree).map(|r| r.envelope(filter)).unwrap_or_default();
+        found = Record::deserialize(&tree).map(|record| record.find(filter)).unwrap_or_default();
     }
-    let Some(id) = envelope.id else {
+    let Found { wanted, mut envelope } = found;
+    let Some(id) = envelope.id.take() else {
         return Err(Error::new(ErrorKind::InvalidData, "the record has no eventId"));
     };
-    if !envelope.wanted {
+    if !wanted {
         return Ok(None);
     }
     let time = envelope.time.unwrap_or(else_time);
-    let mut event = AuditEvent::new(EventId::new(id), Arc::clone(source), time, raw);
-    event.action = envelope.action;
-    event.actor = envelope.actor;
-    event.target = envelope.target;
-    event.outcome = envelope.outcome;
-    event.origin = envelope.origin;
-    event.message = envelope.message;
-    event.drift = envelope.drift;
-    Ok(Some(event))
+    Ok(Some(envelope.into_event(id, Arc::clone(source), time, raw)))
+}
+
+#[derive(Default)]
+struct Found {
+    envelope: Envelope,
+    wanted: bool,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -134,7 +117,7 @@ struct Response<'a> {
 }
 
 impl Record<'_> {
-    fn envelope(self, filter: &Filter) -> Envelope {
+    fn find(self, filter: &Filter) -> Found {
         let Self { event_id, event_time, event_type, source, data: Object(data) } = self;
         let (Object(who), Object(request), Object(response)) =
             (data.identity, data.request, data.response);
@@ -158,8 +141,8 @@ impl Record<'_> {
             (_, None) => Some("eventTime"),
             _ => None,
         };
-        Envelope {
-            id: event_id.into_boxed(),
+        let envelope = Envelope {
+            id: event_id.into_boxed().map(EventId::new),
             time: time.map(Into::into),
             action: Action { name: event_type.into_boxed().or(data.event_name.into_boxed()), kind },
             actor: (actor != Actor::default()).then_some(actor),
@@ -173,8 +156,8 @@ impl Record<'_> {
             },
             message: response.message.into_boxed().or(data.message.into_boxed()),
             drift,
-            wanted,
-        }
+        };
+        Found { envelope, wanted }
     }
 }
 

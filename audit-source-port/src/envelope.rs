@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use audit_core::{
-    Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Raw, Result, Target, Text,
+    Action, ActionKind, Actor, AuditEvent, Envelope, EventId, Origin, Outcome, Raw, Result, Target,
+    Text,
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -84,20 +85,6 @@ struct Context<'a> {
     run_id: Text<'a>,
 }
 
-/// What this workspace reads of a record; everything in it may be missing.
-#[derive(Default)]
-struct Envelope {
-    id: Option<EventId>,
-    time: Option<DateTime<Utc>>,
-    action: Action,
-    actor: Option<Actor>,
-    target: Option<Target>,
-    outcome: Outcome,
-    origin: Origin,
-    message: Option<Box<str>>,
-    drift: Option<&'static str>,
-}
-
 /// Makes an event of a record, read in one pass. One that does not say when it happened gets the
 /// time given, one without an identifier the hash of its bytes.
 ///
@@ -106,24 +93,11 @@ struct Envelope {
 pub(crate) fn event(text: &str, source: &Arc<str>, otherwise: DateTime<Utc>) -> Result<AuditEvent> {
     let (raw, envelope) =
         Raw::read(text, |parser| Fields::deserialize(parser).map(|f| Some(f.finish())))?;
-    let envelope: Envelope = envelope.unwrap_or_else(Envelope::unreadable);
-    let id = envelope.id.unwrap_or_else(|| hash_id(text.as_bytes()));
+    let envelope =
+        envelope.unwrap_or_else(|| Envelope { drift: Some("the record"), ..Envelope::default() });
+    let id = envelope.id.clone().unwrap_or_else(|| hash_id(text.as_bytes()));
     let time = envelope.time.unwrap_or(otherwise);
-    let mut event = AuditEvent::new(id, Arc::clone(source), time, raw);
-    event.action = envelope.action;
-    event.actor = envelope.actor;
-    event.target = envelope.target;
-    event.outcome = envelope.outcome;
-    event.origin = envelope.origin;
-    event.message = envelope.message;
-    event.drift = envelope.drift;
-    Ok(event)
-}
-
-impl Envelope {
-    fn unreadable() -> Self {
-        Self { drift: Some("the record"), ..Self::default() }
-    }
+    Ok(envelope.into_event(id, Arc::clone(source), time, raw))
 }
 
 /// Returns the id of a record that has none of its own: the same bytes, the same id.

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use audit_core::{Action, ActionKind, Actor, Error, ErrorKind, Origin, Outcome, Result, Target};
+use audit_core::{
+    Action, ActionKind, Actor, Envelope, Error, ErrorKind, Origin, Outcome, Result, Target,
+};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config::{Changes, Operation, SqlConfig};
-use crate::envelope::Envelope;
 use crate::row::{Row, Value};
 
 /// The columns of an entry, in the order in which they are read. From version 2 to 3.4 not every
@@ -173,8 +174,10 @@ impl Django {
             name: boxed(entry.object_repr.as_deref()),
             scope: boxed(Some(&self.environment)),
         };
+        let time = entry.time();
         Ok(Envelope {
-            time: entry.time(),
+            id: None,
+            time,
             action: Action { name: Some(name), kind },
             actor: (actor != Actor::default()).then_some(actor),
             target: Some(target),
@@ -186,6 +189,7 @@ impl Django {
                 correlation_id: boxed(entry.cid.as_deref()),
             },
             message: None,
+            drift: time.is_none().then_some("timestamp"),
         })
     }
 }

@@ -1,12 +1,7 @@
 mod fields;
 mod thing;
 
-use std::sync::Arc;
-
-use audit_core::{
-    Action, ActionKind, Actor, AuditEvent, EventId, Origin, Outcome, Raw, Target, Text,
-};
-use chrono::{DateTime, Utc};
+use audit_core::{Action, ActionKind, Envelope, Origin, Outcome, Text};
 use serde::de::{DeserializeSeed, Deserializer};
 
 pub(crate) use self::fields::Fields;
@@ -14,47 +9,12 @@ use self::fields::Record;
 use self::thing::Thing;
 use crate::time;
 
-/// What this workspace reads of a record; everything in it may be missing.
-#[derive(Debug, Default)]
-pub(crate) struct Envelope {
-    pub(crate) time: Option<DateTime<Utc>>,
-    pub(crate) action: Action,
-    pub(crate) actor: Option<Actor>,
-    pub(crate) target: Option<Target>,
-    pub(crate) outcome: Outcome,
-    pub(crate) origin: Origin,
-    pub(crate) message: Option<Box<str>>,
-}
-
 /// Reads the envelope in one pass over the record.
 pub(crate) fn read<'de, D: Deserializer<'de>>(
     parser: D,
     fields: &Fields,
 ) -> Result<Envelope, D::Error> {
     Record(fields).deserialize(parser).map(Draft::finish)
-}
-
-impl Envelope {
-    /// Makes the event; `else_time` is asked when the record does not say when it happened.
-    pub(crate) fn into_event(
-        self,
-        id: EventId,
-        source: Arc<str>,
-        raw: Raw,
-        else_time: impl FnOnce() -> DateTime<Utc>,
-    ) -> AuditEvent {
-        // Tables differ in all but this, whose place is configured.
-        let drift = self.time.is_none().then_some("date_time");
-        let mut event = AuditEvent::new(id, source, self.time.unwrap_or_else(else_time), raw);
-        event.action = self.action;
-        event.actor = self.actor;
-        event.target = self.target;
-        event.outcome = self.outcome;
-        event.origin = self.origin;
-        event.message = self.message;
-        event.drift = drift;
-        event
-    }
 }
 
 /// The fields as they stand in the record, borrowed from it.
@@ -86,14 +46,18 @@ impl Draft<'_> {
         if let Some(target) = &mut target {
             target.scope = self.environment.into_boxed();
         }
+        let time = time(&self.date_time).or_else(|| time(&self.epoch));
         Envelope {
-            time: time(&self.date_time).or_else(|| time(&self.epoch)),
+            id: None,
+            time,
             action: Action { name: self.operation.into_boxed(), kind },
             actor: self.actor.into_actor(),
             target,
             outcome: self.status.get().map(outcome).unwrap_or_default(),
             origin,
             message: self.information.into_boxed().or_else(|| self.message.into_boxed()),
+            // Tables differ in all but this, whose place is configured.
+            drift: time.is_none().then_some("date_time"),
         }
     }
 }
@@ -125,13 +89,17 @@ fn outcome(status: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use audit_core::{AuditEvent, EventId, Raw};
+    use chrono::DateTime;
+
     use super::*;
 
     fn event_of(text: &str, parent: &str, field: &str) -> AuditEvent {
         let fields = Fields::new(parent, field);
         let (raw, envelope) = Raw::read(text, |p| read(p, &fields)).unwrap();
         assert_eq!(raw.get(), text);
-        envelope.into_event(EventId::new("t:1"), "db".into(), raw, || DateTime::UNIX_EPOCH)
+        let time = envelope.time.unwrap_or_default();
+        envelope.into_event(EventId::new("t:1"), "db".into(), time, raw)
     }
 
     fn event(text: &str) -> AuditEvent {

@@ -2,12 +2,11 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use audit_core::{AuditEvent, DeadLetter, Error, ErrorKind, EventId, Limit, Raw, Result};
+use audit_core::{AuditEvent, DeadLetter, Envelope, Error, ErrorKind, EventId, Limit, Raw, Result};
 use chrono::{DateTime, Utc};
 
 use crate::client::{Facts, Handed};
 use crate::config::SqlConfig;
-use crate::envelope::Envelope;
 use crate::keys::{self, Key};
 use crate::record::Records;
 use crate::row::{Row, Value};
@@ -157,9 +156,11 @@ impl Intake {
         match self.read(row, &body) {
             Ok((raw, envelope)) => {
                 let source = Arc::clone(&self.shape.source);
-                self.events.push(envelope.into_event(id, source, raw, || {
-                    self.shape.records.created_at(row).unwrap_or(self.now)
-                }));
+                let time = envelope
+                    .time
+                    .or_else(|| self.shape.records.created_at(row))
+                    .unwrap_or(self.now);
+                self.events.push(envelope.into_event(id, source, time, raw));
             }
             Err(error) => {
                 let error = error

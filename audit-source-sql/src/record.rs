@@ -1,11 +1,11 @@
 use std::borrow::Cow;
 
-use audit_core::{Error, ErrorKind, Raw, Result};
+use audit_core::{Envelope, Error, ErrorKind, Raw, Result};
 use chrono::{DateTime, Utc};
 
 use crate::config::{Layout, SqlConfig};
 use crate::django::Django;
-use crate::envelope::{self, Envelope, Fields};
+use crate::envelope::{self, Fields};
 use crate::row::{Row, Value};
 use crate::time;
 
