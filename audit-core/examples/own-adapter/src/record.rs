@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
-use audit_core::{Actor, AuditEvent, DeadLetter, Error, ErrorKind, EventId, Raw, Result, Text};
-use chrono::{DateTime, Utc};
+use audit_core::{
+    Actor, AuditEvent, DeadLetter, Envelope, Error, ErrorKind, EventId, Raw, Result, Text,
+};
+use chrono::DateTime;
 use serde::Deserialize;
 
 /// The few fields that the envelope needs; all else stays in the raw record.
@@ -28,21 +30,23 @@ pub(crate) fn event(
 
 fn parse(source: &Arc<str>, id: &EventId, body: &[u8]) -> Result<AuditEvent> {
     let text = std::str::from_utf8(body).map_err(|e| invalid("not UTF-8").because(e))?;
-    let mut wanted = None;
-    let (raw, ()) = Raw::read(text, |parser| {
-        let Fields { time, user, action } = Fields::deserialize(parser)?;
-        let time = time.get().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
-        wanted = Some((time, user.into_boxed(), action.into_boxed()));
-        Ok(())
-    })?;
-    let Some((Some(time), user, action)) = wanted else {
-        return Err(invalid("no usable `time`"));
-    };
-    let time = time.with_timezone(&Utc);
-    let mut event = AuditEvent::new(id.clone(), Arc::clone(source), time, raw);
-    event.action.name = action;
-    event.actor = user.map(|id| Actor { id: Some(id), ..Actor::default() });
-    Ok(event)
+    let (raw, envelope) =
+        Raw::read(text, |parser| Fields::deserialize(parser).map(Fields::envelope))?;
+    let time = envelope.time.ok_or_else(|| invalid("no usable `time`"))?;
+    Ok(envelope.into_event(id.clone(), Arc::clone(source), time, raw))
+}
+
+impl Fields<'_> {
+    fn envelope(self) -> Envelope {
+        let time = self.time.get().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+        let mut envelope = Envelope { time: time.map(Into::into), ..Envelope::default() };
+        envelope.action.name = self.action.into_boxed();
+        envelope.actor =
+            self.user.into_boxed().map(|id| Actor { id: Some(id), ..Actor::default() });
+        // Counted and told of: every record of ours has one.
+        envelope.drift = envelope.action.name.is_none().then_some("action");
+        envelope
+    }
 }
 
 fn invalid(what: &'static str) -> Error {
@@ -65,7 +69,9 @@ mod tests {
         assert_eq!(event.raw.get(), body);
         assert_eq!(event.action.name.as_deref(), Some("login"));
         assert_eq!(event.actor.unwrap().id.as_deref(), Some("ada"));
-        assert_eq!(event.time.timestamp(), 1_767_632_400);
+        assert_eq!((event.time.timestamp(), event.drift), (1_767_632_400, None));
+        let other = made(&body.replace("action", "verb").into_bytes()).unwrap();
+        assert_eq!(other.drift, Some("action"));
     }
 
     #[test]
