@@ -18,11 +18,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use audit_core::{Error, ErrorKind, Result, durable};
+use audit_core::{Error, ErrorKind, IdHash, RecentIds, Result, durable};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::replay::{self, Kind, Record, State};
-use crate::window::{IdHash, Window};
 
 /// Rewritten to what is still needed once it is longer than this, and than four times that.
 const MAX_BYTES: u64 = 4 << 20;
@@ -60,7 +59,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens the journal that `state` was read from, or makes it.
-    pub(crate) fn open(path: &Path, state: &State, window: &Window) -> Result<Self> {
+    pub(crate) fn open(path: &Path, state: &State, window: &RecentIds) -> Result<Self> {
         if state.end == 0 {
             return Self::create(path, state, window);
         }
@@ -82,10 +81,10 @@ impl Journal {
     }
 
     /// Makes a journal that holds what is known now and nothing else, in place of any other.
-    fn create(path: &Path, state: &State, window: &Window) -> Result<Self> {
+    fn create(path: &Path, state: &State, window: &RecentIds) -> Result<Self> {
         let mut text = Vec::with_capacity(HEADER + 2 * RECORD + window.iter().len() * ID);
         text.extend_from_slice(MAGIC);
-        text.extend_from_slice(&state.seed.to_le_bytes());
+        text.extend_from_slice(&window.seed().to_le_bytes());
         let mut serial = 0;
         let mut push =
             |kind, file, offset, length, ids: &mut dyn ExactSizeIterator<Item = IdHash>| {
@@ -179,7 +178,7 @@ impl Journal {
     }
 
     /// Rewrites it to what is still needed.
-    pub(crate) fn compact(&mut self, state: &State, window: &Window) -> Result<()> {
+    pub(crate) fn compact(&mut self, state: &State, window: &RecentIds) -> Result<()> {
         *self = Self::create(&self.path, state, window)?;
         Ok(())
     }
@@ -202,11 +201,11 @@ impl Journal {
 }
 
 /// Reads what a journal says, changing nothing. No journal is an empty one.
-pub(crate) fn read(path: &Path) -> Result<(State, Window)> {
+pub(crate) fn read(path: &Path) -> Result<(State, RecentIds)> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Ok((State { seed: random(), ..State::default() }, Window::default()));
+            return Ok((State::default(), RecentIds::new()));
         }
         Err(e) => return Err(durable::io_error(&e, path)),
     };
@@ -218,10 +217,4 @@ pub(crate) fn read(path: &Path) -> Result<(State, Window)> {
                  it: events sent again may then repeat",
             )
     })
-}
-
-/// Returns a number nobody can foresee: the standard library keys its hash tables with one.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0u8)
 }

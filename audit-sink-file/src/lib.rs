@@ -12,7 +12,6 @@ mod replay;
 mod sink;
 mod stage;
 mod stream;
-mod window;
 
 pub use config::{Compression, FileConfig, Layout};
 pub use sink::FileSink;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use audit_core::{AuditEvent, Error, ErrorKind, Result, Written, durable};
+use audit_core::{AuditEvent, Error, ErrorKind, RecentIds, Result, Written, durable};
 
 use crate::array;
 use crate::compress::{Codec, Encoder};
@@ -15,7 +15,6 @@ use crate::paths::{Paths, Seen};
 use crate::recover::{self, Settled};
 use crate::replay::{Place, State};
 use crate::stage::Stage;
-use crate::window::Window;
 
 /// The files of an output, open; blocking. After any error it is to be dropped and opened anew:
 /// there is one way to recover, that after a crash.
@@ -26,7 +25,7 @@ pub(crate) struct Log {
     encoder: Encoder,
     journal: Journal,
     state: State,
-    window: Window,
+    window: RecentIds,
     data: Option<File>,
     stage: Stage,
 }
@@ -52,7 +51,7 @@ impl Log {
     /// Turns the new ones of these events into text; [`commit`](Self::commit) has to follow.
     pub(crate) fn stage(&mut self, events: &[AuditEvent]) -> Written {
         let Settings { format, layout, .. } = self.settings;
-        self.stage.fill_new(events, format, layout, &mut self.window, self.state.seed)
+        self.stage.fill_new(events, format, layout, &mut self.window)
     }
 
     /// Returns whether there is something to commit.

@@ -6,20 +6,19 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use audit_core::{Error, ErrorKind, Result, durable};
+use audit_core::{Error, ErrorKind, RecentIds, Result, durable};
 
 use crate::compress::Codec;
 use crate::config::Layout;
 use crate::journal::{self, Journal};
 use crate::paths::{Paths, Seen};
 use crate::replay::{Pending, Place, State};
-use crate::window::Window;
 
 /// What the files say, and what is to be done before the next batch.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) state: State,
-    pub(crate) window: Window,
+    pub(crate) window: RecentIds,
     last_batch: Option<Fate>,
     next: Next,
 }
@@ -184,7 +183,7 @@ pub(crate) fn foreign(seen: &Seen, expected: u64, paths: &Paths) -> Error {
 pub(crate) struct Settled {
     pub(crate) journal: Journal,
     pub(crate) state: State,
-    pub(crate) window: Window,
+    pub(crate) window: RecentIds,
     /// The data file and its identity, if there is one to go on with.
     pub(crate) data: Option<File>,
 }

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::journal::{FileId, HEADER, ID, MAGIC, RECORD};
-use crate::window::{IdHash, Window};
+use audit_core::{IdHash, RecentIds};
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +94,6 @@ impl Record {
 /// What a journal says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    /// The key of the ids' hashes.
-    pub(crate) seed: u64,
     /// How long the journal is, less a torn record; 0 if there is none.
     pub(crate) end: u64,
     /// The serial of the last record.
@@ -148,15 +146,15 @@ impl State {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(crate) fn replay(bytes: &[u8]) -> Result<(State, Window), &'static str> {
+pub(crate) fn replay(bytes: &[u8]) -> Result<(State, RecentIds), &'static str> {
     let Some((magic, body)) = bytes.split_first_chunk() else { return Err("cut off") };
     let Some((seed, records)) = body.split_first_chunk() else { return Err("cut off") };
     if magic != MAGIC {
         return Err("not a journal, or one of a newer version");
     }
     let seed = u64::from_le_bytes(*seed);
-    let mut state = State { seed, end: HEADER as u64, ..State::default() };
-    let mut window = Window::default();
+    let mut state = State { end: HEADER as u64, ..State::default() };
+    let mut window = RecentIds::with_seed(seed);
     let mut rest = records;
     while let Some((record, ids)) = Record::read(rest) {
         if record.serial != state.serial + 1 {

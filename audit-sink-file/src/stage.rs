@@ -1,9 +1,8 @@
 //! A batch as text, ready to be written at once.
 
-use audit_core::{AuditEvent, Failure, Format, Written};
+use audit_core::{AuditEvent, Failure, Format, IdHash, RecentIds, Written};
 
 use crate::config::Layout;
-use crate::window::{self, IdHash, Window};
 
 /// Collects the text of the events of a batch that are to be written; reused for each batch.
 #[derive(Debug, Default)]
@@ -20,13 +19,12 @@ impl Stage {
         events: &[AuditEvent],
         format: Format,
         layout: Layout,
-        window: &mut Window,
-        seed: u64,
+        window: &mut RecentIds,
     ) -> Written {
         self.clear();
         let mut written = Written::all();
         for (index, event) in events.iter().enumerate() {
-            let id = window::hash(event.id.as_str(), seed);
+            let id = window.hash(event.id.as_str());
             if !window.insert(id) {
                 written.duplicates.push(index);
             } else if self.push(event, index, format, layout, &mut written) {

@@ -8,12 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use audit_core::{Result, durable};
+use audit_core::{IdHash, RecentIds, Result, durable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::crosstab::StoredDay;
 use crate::lines;
-use crate::window::{IdHash, Window};
 use crate::{Crosstab, Day};
 
 /// Who feeds a directory of reports, which decides how counts are put together.
@@ -87,7 +86,7 @@ impl Batch {
 pub(crate) struct Replay {
     pub(crate) feed: Feed,
     pub(crate) serial: u64,
-    pub(crate) window: Window,
+    pub(crate) window: RecentIds,
     pub(crate) batches: Vec<Batch>,
     /// Whether it ends in a part of a line.
     pub(crate) torn: bool,
@@ -104,7 +103,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Begins a new one in place of any other.
-    pub(crate) fn create(path: &Path, feed: Feed, serial: u64, window: &Window) -> Result<Self> {
+    pub(crate) fn create(path: &Path, feed: Feed, serial: u64, window: &RecentIds) -> Result<Self> {
         let ids = Ids(window.iter().collect());
         let header = Header { version: Version, feed, seed: window.seed(), serial, ids };
         lines::replace(path, &header)?;
@@ -156,7 +155,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Replay>> {
     let whole = |line: &[u8]| line.strip_suffix(b"\n").and_then(lines::checked).map(<[u8]>::to_vec);
     let header = rest.next().and_then(whole).ok_or_else(damaged)?;
     let Header { feed, seed, mut serial, ids, .. } = lines::parse(&header, path)?;
-    let (mut window, mut batches, mut torn) = (Window::new(seed), Vec::new(), false);
+    let (mut window, mut batches, mut torn) = (RecentIds::with_seed(seed), Vec::new(), false);
     for id in ids.0 {
         window.insert(id);
     }

@@ -20,7 +20,6 @@ mod table;
 mod text;
 mod tidy;
 mod visible;
-mod window;
 
 pub use aggregation::{Aggregation, Fields};
 pub use config::{ReportConfig, ReportFormat};

@@ -5,16 +5,14 @@
 //! so that replaying a journal after a crash at any point adds nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
 
-use audit_core::{Error, ErrorKind, Result};
+use audit_core::{Error, ErrorKind, IdHash, RecentIds, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::crosstab::StoredDay;
 use crate::files::Files;
 use crate::journal::{self, Feed, Journal, Replay, Version};
 use crate::known::StoredKnown;
-use crate::window::{IdHash, Window};
 use crate::{Crosstab, Day, Known, Report, ReportConfig, lines, table};
 
 /// So many days are held in memory at most, beside those of a batch.
@@ -33,7 +31,7 @@ pub(crate) struct Store {
     feed: Feed,
     journal: Journal,
     serial: u64,
-    pub(crate) window: Window,
+    pub(crate) window: RecentIds,
     days: Crosstab,
     loaded: BTreeMap<Day, Loaded>,
     /// Every day that has reports or is going to.
@@ -77,7 +75,7 @@ impl Store {
         let fresh = || Replay {
             feed,
             serial: 0,
-            window: Window::new(RandomState::new().hash_one(0u8)),
+            window: RecentIds::new(),
             batches: Vec::new(),
             torn: false,
         };
