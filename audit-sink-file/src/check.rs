@@ -37,7 +37,7 @@ pub(crate) fn check(settings: &Settings, paths: &Paths, locked: bool) -> Result<
     if let Some(output) = output.filter(|seen| seen.len > 0 && settings.layout == Layout::Array) {
         array::accept(&output, settings.codec)?;
     }
-    recover::examine(paths, settings.layout, settings.codec, true).map(drop)
+    recover::examine(paths, settings.layout, settings.codec, None).map(drop)
 }
 
 fn writable(path: &Path, access: Access) -> Result<()> {

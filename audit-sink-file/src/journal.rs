@@ -61,7 +61,9 @@ impl Journal {
     /// Opens the journal that `state` was read from, or makes it.
     pub(crate) fn open(path: &Path, state: &State, window: &RecentIds) -> Result<Self> {
         if state.end == 0 {
-            return Self::create(path, state, window);
+            let journal = Self::create(path, state, window)?;
+            journal.sync_name()?;
+            return Ok(journal);
         }
         let open = || {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -80,7 +82,8 @@ impl Journal {
         })
     }
 
-    /// Makes a journal that holds what is known now and nothing else, in place of any other.
+    /// Makes a journal that holds what is known now and nothing else, in place of any other. That
+    /// its name stands for it is not durable yet.
     fn create(path: &Path, state: &State, window: &RecentIds) -> Result<Self> {
         let mut text = Vec::with_capacity(HEADER + 2 * RECORD + window.iter().len() * ID);
         text.extend_from_slice(MAGIC);
@@ -104,8 +107,7 @@ impl Journal {
             file.write_all_at(&text, 0)?;
             file.sync_all()?;
             fs::rename(&temporary, path)?;
-            durable::sync_directory(path)?;
-            OpenOptions::new().read(true).write(true).open(path)
+            Ok(file)
         };
         let end = text.len() as u64;
         Ok(Self {
@@ -172,6 +174,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Returns where the announcement begins of a batch that is neither done nor taken back.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        self.pending.map(|(at, _)| at)
+    }
+
     /// Returns whether it is long enough to be worth a [`compact`](Self::compact).
     pub(crate) fn is_long(&self) -> bool {
         self.end > self.max_bytes
@@ -179,8 +186,13 @@ impl Journal {
 
     /// Rewrites it to what is still needed.
     pub(crate) fn compact(&mut self, state: &State, window: &RecentIds) -> Result<()> {
+        // From the rename on, the old file has no name any more: nothing may go to it.
         *self = Self::create(&self.path, state, window)?;
-        Ok(())
+        self.sync_name()
+    }
+
+    fn sync_name(&self) -> Result<()> {
+        durable::sync_directory(&self.path).map_err(|e| durable::io_error(&e, &self.path))
     }
 
     fn append(

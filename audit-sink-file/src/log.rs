@@ -32,9 +32,11 @@ pub(crate) struct Log {
 
 impl Log {
     /// Opens what is there and mends what a crash left. The caller holds the lock.
-    pub(crate) fn open(settings: &Settings, paths: &Paths, trusted: bool) -> Result<Self> {
+    ///
+    /// `doubted`: what [`doubted`](Self::doubted) said after the last failure.
+    pub(crate) fn open(settings: &Settings, paths: &Paths, doubted: Option<u64>) -> Result<Self> {
         let Settings { layout, codec, .. } = *settings;
-        let plan = recover::examine(paths, layout, codec, trusted)?;
+        let plan = recover::examine(paths, layout, codec, doubted)?;
         let Settled { journal, state, window, data } = plan.carry_out(paths)?;
         Ok(Self {
             settings: settings.clone(),
@@ -86,6 +88,12 @@ impl Log {
             tracing::warn!(%error, "cannot note in the journal that a batch is durable");
         }
         Ok(())
+    }
+
+    /// Returns the announcement of a batch whose write failed, if it could not be taken back: the
+    /// batch is not durable, whatever can be read of it.
+    pub(crate) fn doubted(&self) -> Option<u64> {
+        self.journal.announced()
     }
 
     /// Makes the output complete: publishes an array, makes an empty file where there is none.

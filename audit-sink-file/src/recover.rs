@@ -47,13 +47,21 @@ enum Next {
 
 /// Reads the journal and looks at the files.
 ///
-/// `trusted`: what was read of the file was once written without an error. After a failed sync it
-/// is not: the system may show bytes that never reach the disk.
-pub(crate) fn examine(paths: &Paths, layout: Layout, codec: Codec, trusted: bool) -> Result<Plan> {
+/// `doubted`: the announcement of a batch that was not written without an error. After a failed sync
+/// the system may show bytes that never reach the disk.
+pub(crate) fn examine(
+    paths: &Paths,
+    layout: Layout,
+    codec: Codec,
+    doubted: Option<u64>,
+) -> Result<Plan> {
     let (state, window) = journal::read(&paths.journal)?;
     let mut data = Seen::at(&paths.data)?;
     let last_batch = match &state.pending {
-        Some(batch) => Some(fate(paths, data.as_ref(), batch, trusted)?),
+        Some(batch) => {
+            // A batch before it may be pending as well: its note may have been lost, not its bytes.
+            Some(fate(paths, data.as_ref(), batch, doubted != Some(batch.at))?)
+        }
         None => None,
     };
     // What follows is decided by how things are after the last batch was settled.
@@ -282,7 +290,8 @@ mod tests {
             journal.begin(seen.id, 4, b"{2}\n", &[7]).unwrap();
             std::fs::write(&paths.data, "{1}\n{2}\n").unwrap();
 
-            let plan = examine(&paths, Layout::Ndjson, Codec::Plain, trusted).unwrap();
+            let doubted = journal.announced().filter(|_| !trusted);
+            let plan = examine(&paths, Layout::Ndjson, Codec::Plain, doubted).unwrap();
             let mut settled = plan.carry_out(&paths).unwrap();
             assert_eq!(std::fs::metadata(&paths.data).unwrap().len(), len);
             assert_eq!(settled.window.insert(7), !trusted);

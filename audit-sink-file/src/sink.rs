@@ -36,7 +36,8 @@ struct Slot {
     log: Option<Box<Log>>,
     paths: Option<Paths>,
     lock: Option<durable::Lock>,
-    reopened: bool,
+    /// The announcement of a batch whose write failed, and that could not be taken back.
+    doubted: Option<u64>,
 }
 
 impl FileSink {
@@ -95,10 +96,19 @@ impl Slot {
         if self.lock.is_none() {
             self.lock = Some(durable::Lock::acquire(&paths.journal)?);
         }
-        let trusted = !self.reopened;
-        self.reopened = true;
-        let log = Log::open(settings, paths, trusted)?;
+        let log = Log::open(settings, paths, self.doubted)?;
+        self.doubted = None;
         Ok(Box::new(log))
+    }
+
+    /// Does something with the open file, which stays open only if all goes well.
+    fn hold(&mut self, mut log: Box<Log>, work: impl FnOnce(&mut Log) -> Result<()>) -> Result<()> {
+        let result = work(&mut log);
+        match result {
+            Ok(()) => self.log = Some(log),
+            Err(_) => self.doubted = log.doubted(),
+        }
+        result
     }
 }
 
@@ -137,12 +147,7 @@ impl Sink for FileSink {
                     slot.log = Some(log);
                     return Ok(written);
                 }
-                blocking(OPERATION, move || {
-                    log.commit()?;
-                    slot.log = Some(log);
-                    Ok(())
-                })
-                .await?;
+                blocking(OPERATION, move || slot.hold(log, Log::commit)).await?;
                 Ok(written)
             }
         }
@@ -155,13 +160,8 @@ impl Sink for FileSink {
                 blocking("end the output", move || stream.finish()).await
             }
             Out::File(slot) => {
-                let (mut slot, mut log) = self.open(slot.clone().lock_owned().await).await?;
-                blocking("complete the output file", move || {
-                    log.finish()?;
-                    slot.log = Some(log);
-                    Ok(())
-                })
-                .await
+                let (mut slot, log) = self.open(slot.clone().lock_owned().await).await?;
+                blocking("complete the output file", move || slot.hold(log, Log::finish)).await
             }
         }
     }

@@ -82,6 +82,27 @@ fn s13_a_torn_batch_is_cut_off_also_in_a_file_that_was_rotated_since() {
     assert_eq!(numbers(&path), (10..20).collect::<Vec<_>>());
 }
 
+/// The note that a batch is durable is not synced: a power cut may take it, and not the batch.
+#[test]
+fn s13_a_batch_without_its_note_outlives_a_start_that_fails() {
+    let (dir, path) = temporary("a.ndjson");
+    write(&path, 0..10).unwrap();
+    let journal = journal(&path);
+    let file = OpenOptions::new().write(true).open(&journal).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 64).unwrap();
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    run(async {
+        let sink = sink(&path);
+        assert_eq!(put(&sink, 10..12).await.unwrap_err().kind(), ErrorKind::Config);
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        put(&sink, 10..12).await.unwrap();
+    });
+    assert_eq!(numbers(&path), (0..12).collect::<Vec<_>>());
+}
+
 #[test]
 fn s13_copy_and_truncate_goes_on_at_the_end() {
     let (_dir, path) = temporary("a.ndjson");

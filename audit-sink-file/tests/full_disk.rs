@@ -119,3 +119,38 @@ fn c03_s13_a_file_size_limit_tears_nothing() {
         assert!(found.len() >= 3000 && found.iter().copied().eq(0..found.len() as u64));
     }
 }
+
+/// The child of the next test: the journal is what grows to the limit.
+#[test]
+fn under_a_size_limit_of_the_journal() {
+    let Some(directory) = std::env::var_os(PATH).map(PathBuf::from) else { return };
+    // The limit comes at each place in the records of a batch: in the announcement, in the note.
+    for more in 0..9 {
+        let path = directory.join(format!("{more}.ndjson.gz"));
+        run(async {
+            let sink = sink(&path);
+            let mut next = 3000 + more;
+            put(&sink, 0..next).await.unwrap();
+            let error = loop {
+                match put(&sink, next..next + 1).await {
+                    Ok(_) => next += 1,
+                    Err(error) => break error,
+                }
+            };
+            full(&error);
+            let again = put(&sink, next..next + 1).await;
+            assert!(numbers(&path).into_iter().eq(0..next), "lost what was acknowledged");
+            full(&again.unwrap_err());
+        });
+    }
+}
+
+#[test]
+fn c03_s13_a_note_that_finds_no_room_costs_no_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
+    let test = "under_a_size_limit_of_the_journal";
+    let output = in_shell(&["env"], script, test, dir.path()).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
