@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::lines::Lines;
+use super::lines::{self, Lines};
 use super::replay::DeadLetterSource;
 use super::{DeadLetter, DeadLetters};
 use crate::durable::{self, Lock};
@@ -108,11 +108,10 @@ impl DeadLetters for FileDeadLetters {
     }
 }
 
-fn append(path: &Path, lines: &[u8]) -> Result<()> {
+fn append(path: &Path, letters: &[u8]) -> Result<()> {
     let failed = |e: io::Error| durable::io_error(&e, path);
     durable::create_private_directory(parent(path)).map_err(failed)?;
     let _one_at_a_time = Lock::wait(path)?;
-    let is_new = !fs::exists(path).map_err(failed)?;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -121,21 +120,28 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
         .mode(0o600)
         .open(path)
         .map_err(failed)?;
-    let end = end_of_whole_lines(&mut file).map_err(failed)?;
     let written = (|| {
-        file.set_len(end)?;
+        let length = file.metadata()?.len();
+        let end = end_of_whole_lines(&mut file, length)?;
+        let mut rest = Vec::new();
         file.seek(SeekFrom::Start(end))?;
-        file.write_all(lines)?;
+        (&mut file).take(length - end).read_to_end(&mut rest)?;
+        if lines::is_letter(&rest) {
+            file.write_all(b"\n")?;
+        } else {
+            file.set_len(end)?;
+            file.seek(SeekFrom::Start(end))?;
+        }
+        file.write_all(letters)?;
         file.sync_data()?;
-        if is_new { durable::sync_directory(path) } else { Ok(()) }
+        durable::sync_directory(path)
     })();
     written.map_err(failed) // a part that was written is cut off by the next put
 }
 
-/// Returns where the last whole line ends: what follows was torn by a crash and never acknowledged.
-fn end_of_whole_lines(file: &mut File) -> io::Result<u64> {
+/// Returns where the last whole line ends, in the first `end` bytes.
+fn end_of_whole_lines(file: &mut File, mut end: u64) -> io::Result<u64> {
     const BLOCK: u64 = 64 << 10;
-    let mut end = file.seek(SeekFrom::End(0))?;
     let mut block = Vec::new();
     while end > 0 {
         let start = end.saturating_sub(BLOCK);
@@ -153,7 +159,7 @@ fn end_of_whole_lines(file: &mut File) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventId;
+    use crate::{EventId, Limit, Source};
 
     fn letter(id: &str) -> DeadLetter {
         DeadLetter::record(EventId::new(id), "{", &Error::new(ErrorKind::InvalidData, "broken"))
@@ -175,6 +181,38 @@ mod tests {
         assert_eq!(ids(&store), ["a", "b"]);
         store.put(&[letter("b"), letter("c")]).await.unwrap();
         assert_eq!(ids(&store), ["a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_last_line_without_its_end_is_a_letter_if_it_reads_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileDeadLetters::open(dir.path().join("dead.ndjson"));
+        store.put(&[letter("a"), letter("b")]).await.unwrap();
+        // As an editor or a script leaves it.
+        let trim = || {
+            let text = fs::read_to_string(store.path()).unwrap();
+            fs::write(store.path(), text.trim_end()).unwrap();
+        };
+        trim();
+        assert_eq!(ids(&store), ["a", "b"]);
+        store.put(&[letter("c")]).await.unwrap();
+        trim();
+        assert_eq!(ids(&store), ["a", "b", "c"]);
+
+        let mut replay = store.replay().unwrap();
+        replay.open(None).await.unwrap();
+        let Ok(crate::Read::Batch(batch)) = replay.read(Limit::default()).await else {
+            panic!("no batch");
+        };
+        assert_eq!(batch.rejected.len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_one_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileDeadLetters::open(dir.path());
+        let letters: Vec<_> = store.letters().unwrap().take(9).collect();
+        assert!(matches!(&letters[..], [Err(_)]), "{letters:?}");
     }
 
     #[tokio::test]

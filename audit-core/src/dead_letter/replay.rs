@@ -1,4 +1,5 @@
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -19,6 +20,8 @@ use crate::{AuditEvent, Batch, Cursor, Limit, Raw, Read, Result, Source};
 pub struct DeadLetterSource {
     path: PathBuf,
     offset: u64,
+    /// Where the last letter ends.
+    end: u64,
     /// Tells this set of letters from later ones that get the same path.
     generation: u64,
     _lock: Lock,
@@ -35,24 +38,25 @@ const VERSION: u32 = 1;
 
 impl DeadLetterSource {
     pub(super) fn new(path: PathBuf, lock: Lock) -> Self {
-        Self { path, offset: 0, generation: 0, _lock: lock }
-    }
-
-    fn whole_length(&self) -> Result<Option<u64>> {
-        let Some(lines) = Lines::open(&self.path)? else { return Ok(None) };
-        lines.map(|line| line.map(|l| l.end)).last().transpose().map(|end| Some(end.unwrap_or(0)))
+        Self { path, offset: 0, end: 0, generation: 0, _lock: lock }
     }
 }
 
 #[async_trait]
 impl Source for DeadLetterSource {
     async fn open(&mut self, from: Option<&Cursor>) -> Result<()> {
-        let first = Lines::open(&self.path)?.and_then(|mut lines| lines.next()).transpose()?;
-        self.generation = first.map_or(0, |line| xxh3_64(line.bytes()));
-        self.offset = 0;
+        (self.generation, self.offset, self.end) = (0, 0, 0);
+        for line in Lines::open(&self.path)?.into_iter().flatten() {
+            let line = line?;
+            if self.end == 0 {
+                self.generation = xxh3_64(line.bytes());
+            }
+            self.end = line.end;
+        }
         if let Some(cursor) = from {
             let position: Position = cursor.decode(KIND, VERSION)?;
-            if position.generation == self.generation {
+            // A position behind the end is that of a file that somebody has shortened since.
+            if position.generation == self.generation && position.offset <= self.end {
                 self.offset = position.offset;
             }
         }
@@ -88,12 +92,14 @@ impl Source for DeadLetterSource {
     /// Removes the letters once the last of them is committed.
     async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
         let position: Position = cursor.decode(KIND, VERSION)?;
-        let all = self.whole_length()?;
-        if position.generation != self.generation || all.is_none_or(|all| position.offset < all) {
+        if position.generation != self.generation || position.offset != self.end {
             return Ok(());
         }
-        fs::remove_file(&self.path)
-            .and_then(|()| durable::sync_directory(&self.path))
+        let removed = match fs::remove_file(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.and_then(|()| durable::sync_directory(&self.path)),
+        };
+        removed
             .map_err(|e| durable::io_error(&e, &self.path).while_doing("remove replayed letters"))
     }
 
@@ -206,5 +212,30 @@ mod tests {
             panic!("an old cursor must not hide new letters");
         };
         assert_eq!(later.events[0].raw.get(), "7");
+    }
+    #[tokio::test]
+    async fn a_file_that_was_shortened_is_replayed_anew_and_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileDeadLetters::open(dir.path().join("dead.ndjson"));
+        store.put(&letters(&["1", "2", "3", "4"])).await.unwrap();
+        let mut source = store.replay().unwrap();
+        source.open(None).await.unwrap();
+        let Read::Batch(first) = source.read(Limit::default().events(3)).await.unwrap() else {
+            panic!("no batch");
+        };
+        drop(source);
+        // Somebody takes out two letters that are dealt with.
+        let path = durable::sibling(store.path(), ".replaying");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        fs::write(&path, format!("{}\n{}\n", lines[0], lines[3])).unwrap();
+
+        let mut source = store.replay().unwrap();
+        source.open(Some(&first.cursor)).await.unwrap();
+        source.committed(&first.cursor).await.unwrap();
+        let Read::Batch(rest) = source.read(Limit::default()).await.unwrap() else {
+            panic!("no batch");
+        };
+        assert_eq!(rest.events.last().unwrap().raw.get(), "4");
     }
 }
