@@ -38,7 +38,7 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Makes a directory and those above it, mode 0700, unless it is there.
+/// Makes a directory and those above it, mode 0700, unless it is there; durable.
 ///
 /// # Errors
 /// Those of the operating system.
@@ -46,7 +46,14 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if let Some(parent) = path.parent() {
+        create_private_directory(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody was faster.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result.and_then(|()| sync_directory(path)),
+    }
 }
 
 /// Makes a created, renamed or removed name durable: syncs the directory that holds `path`.
@@ -176,6 +183,19 @@ mod tests {
         assert_eq!(Lock::acquire(&path).unwrap_err().kind(), ErrorKind::Conflict);
         drop(held);
         Lock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn directories_are_made_with_those_above_them_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/../c");
+        create_private_directory(&path).unwrap();
+        create_private_directory(&path).unwrap();
+        for path in [dir.path().join("a"), path] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(create_private_directory(&dir.path().join("file/x")).is_err());
     }
 
     #[test]

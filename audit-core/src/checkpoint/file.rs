@@ -238,7 +238,8 @@ fn keep_previous(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    match fs::hard_link(path, &temporary) {
+    // Not every file system has links; a copy does as well, but for its writing.
+    match fs::hard_link(path, &temporary).or_else(|_| fs::copy(path, &temporary).map(drop)) {
         Ok(()) => fs::rename(&temporary, &previous),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
