@@ -108,7 +108,7 @@ impl Backoff {
             Retry::After(asked) => asked.max(own.min(self.policy.initial)),
         };
         let since = *self.since.get_or_insert_with(Instant::now);
-        (since.elapsed() + delay <= self.policy.max_elapsed).then_some(delay)
+        (since.elapsed().saturating_add(delay) <= self.policy.max_elapsed).then_some(delay)
     }
 
     /// Returns how often the call has failed.
@@ -145,6 +145,15 @@ mod tests {
         let policy = RetryPolicy::default().max_attempts(3);
         assert!(delays(policy, &asked(60)).iter().all(|d| *d >= Duration::from_secs(60)));
         assert_eq!(delays(policy, &asked(16 * 60)), [], "longer than all the time there is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_without_end_is_not_begun() {
+        let mut backoff = RetryPolicy::default().start();
+        assert!(backoff.next(&Error::new(ErrorKind::Unavailable, "")).is_some());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let asked = Error::new(ErrorKind::RateLimited, "").with_retry(Retry::After(Duration::MAX));
+        assert_eq!(backoff.next(&asked), None);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// A credential: never printed, not serializable, wiped from memory when dropped.
@@ -34,7 +35,9 @@ impl fmt::Display for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SecretString::deserialize(deserializer).map(Self)
+        // A number in place of a text may be the credential: the message must not show it.
+        let secret = SecretString::deserialize(deserializer);
+        secret.map(Self).map_err(|_| D::Error::custom("a secret is a text, in quotes"))
     }
 }
 
@@ -47,5 +50,14 @@ mod tests {
         let secret = Secret::new("canary");
         assert_eq!(format!("{secret:?} {secret}"), "REDACTED REDACTED");
         assert_eq!(secret.expose(), "canary");
+    }
+
+    #[test]
+    fn one_that_is_no_text_is_refused_without_showing_it() {
+        assert_eq!(serde_json::from_str::<Secret>("\"7351\"").unwrap().expose(), "7351");
+        for json in ["7351", "[7351]", "{\"7351\":1}"] {
+            let error = serde_json::from_str::<Secret>(json).unwrap_err();
+            assert!(!error.to_string().contains("7351"), "{error}");
+        }
     }
 }
