@@ -260,7 +260,12 @@ struct Position {
 impl Run<'_> {
     async fn drive(&mut self) -> Result<()> {
         let outlet = &self.pipeline.outlet;
-        let (cursor, revision) = outlet.checkpoint.load(&outlet.stream).await?.unzip();
+        let load = outlet.checkpoint.load(&outlet.stream);
+        let Some(loaded) = self.stopping.unless_requested(load).await else {
+            self.summary.interrupted = true;
+            return Ok(());
+        };
+        let (cursor, revision) = loaded?.unzip();
         info!(stream = %outlet.stream, resumed = cursor.is_some(), "pipeline started");
         let mut position = Position { cursor, revision, told: false };
         let mut pending: Option<Batch> = None;
@@ -321,10 +326,11 @@ impl Run<'_> {
         position.told = position.cursor.is_none();
         let mut failures = self.pipeline.outlet.retry.start();
         loop {
-            let source = &mut self.pipeline.source;
-            let opened = match source.open(position.cursor.as_ref()).await {
-                Ok(()) => self.tell_once(position).await,
-                Err(error) => Err(error),
+            let open = self.pipeline.source.open(position.cursor.as_ref());
+            let opened = match self.stopping.unless_requested(open).await {
+                None => return Ok(false),
+                Some(Ok(())) => self.tell_once(position).await,
+                Some(Err(error)) => Err(error),
             };
             let Err(error) = opened else { return Ok(true) };
             if !self.wait_before_retry(error, &mut failures).await? {
@@ -381,11 +387,7 @@ impl Run<'_> {
             if let Err(error) = tell(source.as_mut(), position, *dry_run, stopping, *grace).await {
                 return Some(Err(error));
             }
-            tokio::select! {
-                biased;
-                () = stopping.wait() => None,
-                read = source.read(limit) => Some(read),
-            }
+            stopping.unless_requested(source.read(limit)).await
         };
         tokio::join!(read, settle(outlet, pending, revision, *dry_run, stopping, *grace))
     }

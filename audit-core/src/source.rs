@@ -31,7 +31,7 @@ use crate::{Cursor, Limit, Read, Result};
 #[async_trait]
 pub trait Source: Send {
     /// Connects and goes to the position: `None` is the very beginning. Called before the first
-    /// read, and again after any failed or dropped one.
+    /// read, and again after any failed or dropped one. May be dropped at any await as well.
     async fn open(&mut self, from: Option<&Cursor>) -> Result<()>;
 
     /// Returns the next records. Only called after [`open`](Self::open).

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,6 +28,15 @@ impl Stopping {
         if requested.wait_for(|requested| *requested).await.is_err() {
             // The sender lives in `self`, so this cannot be; not to stop is the safe answer.
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Does something that may be dropped; nothing when a stop was requested before it was done.
+    pub(super) async fn unless_requested<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.wait() => None,
+            done = work => Some(done),
         }
     }
 

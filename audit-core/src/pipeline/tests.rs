@@ -287,6 +287,47 @@ async fn a_stop_lets_the_write_in_flight_finish_but_not_for_ever() {
     assert_eq!(bench.saved().await, None);
 }
 
+/// A place that does not answer.
+struct Silent;
+
+#[async_trait]
+impl Source for Silent {
+    async fn open(&mut self, _: Option<&Cursor>) -> Result<()> {
+        pending().await
+    }
+
+    async fn read(&mut self, _: Limit) -> Result<Read> {
+        pending().await
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        pending().await
+    }
+}
+
+#[async_trait]
+impl Checkpoint for Silent {
+    async fn load(&self, _: &StreamId) -> Result<Option<(Cursor, Revision)>> {
+        pending().await
+    }
+
+    async fn save(&self, _: &StreamId, _: &Cursor, _: Option<Revision>) -> Result<Revision> {
+        pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_nobody_who_does_not_answer_at_the_start() {
+    let bench = Bench::new(vec![]);
+    let memory: Arc<dyn Checkpoint> = Arc::clone(&bench.checkpoint) as _;
+    for checkpoint in [memory, Arc::new(Silent)] {
+        let sink = Arc::clone(&bench.sink) as Arc<dyn Sink>;
+        let pipeline = Pipeline::new(Bench::stream(), Box::new(Silent), sink, checkpoint);
+        let summary = pipeline.run(sleep(Duration::from_secs(1))).await.unwrap();
+        assert!(summary.interrupted && summary.elapsed < Duration::from_secs(2), "{summary:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn follows_through_idle_times_until_stopped() {
     let idle = || Ok(Read::Idle(Duration::from_secs(5)));
