@@ -11,7 +11,8 @@ pub(crate) fn of_transport(error: reqwest::Error, host: &str) -> Error {
     let error = error.without_url();
     let why = chain(&error);
     let certificate = why.contains("certificate");
-    let (kind, message) = if error.is_timeout() {
+    // A connection that was not made in time is none: another host may still take the request.
+    let (kind, message) = if error.is_timeout() && !error.is_connect() {
         (ErrorKind::Timeout, "no answer in time")
     } else if error.is_builder() {
         (ErrorKind::Unexpected, "the request could not be made")

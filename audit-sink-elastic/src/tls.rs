@@ -59,7 +59,7 @@ impl TlsFiles {
             .tls_backend_native()
             .no_proxy()
             .redirect(Policy::none())
-            .connect_timeout(timeout.min(Duration::from_secs(10)))
+            .connect_timeout((timeout / 2).min(Duration::from_secs(10)))
             .timeout(timeout)
             .pool_max_idle_per_host(connections)
             .user_agent(concat!("audit-sink-elastic/", env!("CARGO_PKG_VERSION")));

@@ -117,6 +117,23 @@ async fn n01_hosts_take_turns_and_a_failing_one_is_avoided() {
     failed(sink.write(&events(30..31)).await, ErrorKind::Unavailable, true);
 }
 
+/// As behind a firewall that drops packets.
+#[tokio::test]
+async fn n01_a_host_that_takes_no_connection_is_passed_over() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(0).unwrap();
+    let address = full.local_addr().unwrap();
+    // Nobody takes them off the queue, and the next one finds no room.
+    let _queued = std::net::TcpStream::connect(address).unwrap();
+    let fake = Fake::start().await;
+    let mut config = ElasticConfig::new(&format!("http://{address}"), "audit").unwrap();
+    config.hosts.push(fake.url().parse().unwrap());
+    config.request_timeout = Duration::from_millis(800);
+    put(&ElasticSink::new(config).unwrap(), &events(0..3), 0).await;
+    assert_eq!(fake.ids().len(), 3);
+}
+
 #[tokio::test]
 async fn requests_are_in_flight_side_by_side_and_memory_is_bounded() {
     let fake = Fake::start().await;
