@@ -119,7 +119,8 @@ impl ElasticSink {
             path: if fixed.is_some() { &path } else { &path[1..] },
             query: if self.settings.pipeline.is_some() { &query } else { &query[..1] },
             body: Some(part.body.clone()),
-            max_answer: (1 << 20) + 4096 * part.items.len(),
+            // Errors repeat the value that they are about, and more than once.
+            max_answer: (1 << 20) + 4096 * part.items.len() + 4 * part.body.len(),
         };
         self.client.send(request).await
     }

@@ -196,6 +196,21 @@ async fn s08_what_the_mapping_refuses_is_rejected_with_its_reason() {
 }
 
 #[tokio::test]
+async fn s08_a_reason_as_long_as_the_record_is_read_to_its_end() {
+    let fake = Fake::start().await;
+    let sink = sink(&fake);
+    let mut all = events(0..2);
+    let value = "x".repeat(2 << 20);
+    all[1].raw = audit_core::Raw::parse(format!(r#"{{"a":"{value}"}}"#)).unwrap();
+    // As both products do.
+    let reason = format!("failed to parse field [a], preview of its value: '{value}'");
+    fake.refuse("sample-1", (400, "mapper_parsing_exception", reason.leak()));
+    let written = sink.write(&all).await.unwrap();
+    assert_eq!(failures(&written), [(1, ErrorKind::Rejected)]);
+    assert_eq!(fake.ids(), ["sample-0"]);
+}
+
+#[tokio::test]
 async fn s08_a_cluster_that_is_set_up_wrongly_does_not_reject_everything() {
     let fake = Fake::start().await;
     let sink = sink(&fake);
