@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,8 +118,9 @@ impl Reader<'_> {
         deadline: Instant,
     ) -> Result<Vec<Vec<u8>>> {
         let mut values: BTreeMap<i32, Option<Vec<u8>>> = BTreeMap::new();
-        let mut ended = 0;
-        while ended < partitions {
+        // A partition that is written to meanwhile ends more than once.
+        let mut ended = BTreeSet::new();
+        while ended.len() < partitions {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     if message.key() == Some(key) {
@@ -128,7 +129,9 @@ impl Reader<'_> {
                         values.insert(message.partition(), value);
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    ended.insert(partition);
+                }
                 Some(Err(error)) if consumer.context().is_refused() => {
                     return Err(consumer.context().explain(&error));
                 }

@@ -9,6 +9,9 @@ use crate::properties::Properties;
 use crate::record::Rules;
 use crate::tls::TlsFiles;
 
+/// The longest time that the client library takes, 24 days; what is longer is as long.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// A configuration that was found to make sense.
 pub(crate) struct Settings {
     pub(crate) rules: Rules,
@@ -23,17 +26,19 @@ pub(crate) struct Settings {
 impl Settings {
     /// # Errors
     /// [`ErrorKind::Config`], naming the option.
-    pub(crate) fn parse(config: KafkaConfig) -> Result<Self> {
+    pub(crate) fn parse(mut config: KafkaConfig) -> Result<Self> {
         let brokers = brokers(&config.brokers)?;
         topic_name(&config.topic, "topic")?;
-        if let Some(transaction) = &config.transaction {
+        if let Some(transaction) = &mut config.transaction {
             topic_name(&transaction.checkpoint_topic, "transaction.checkpoint_topic")?;
             if transaction.checkpoint_topic == config.topic {
                 return Err(bad("transaction.checkpoint_topic", "must not be the events' topic"));
             }
             at_least(transaction.timeout, Duration::from_secs(1), "transaction.timeout")?;
+            transaction.timeout = transaction.timeout.min(LONGEST);
         }
         at_least(config.delivery_timeout, Duration::from_secs(1), "delivery_timeout")?;
+        config.delivery_timeout = config.delivery_timeout.min(LONGEST);
         if !(1..=5).contains(&config.max_in_flight) {
             return Err(bad("max_in_flight", "must be 1 to 5, or order would be lost"));
         }
@@ -98,8 +103,7 @@ impl Settings {
 }
 
 pub(crate) fn millis(duration: Duration) -> String {
-    // Longer than the client library can take is as long as it can.
-    duration.as_millis().min(i32::MAX as u128).to_string()
+    duration.as_millis().to_string()
 }
 
 fn at_least(value: Duration, least: Duration, option: &'static str) -> Result<()> {
@@ -195,6 +199,20 @@ mod tests {
         assert_eq!(protocol(true, false), "ssl");
         assert_eq!(protocol(false, true), "sasl_plaintext");
         assert_eq!(protocol(true, true), "sasl_ssl");
+    }
+
+    #[test]
+    fn a_time_without_end_is_as_long_as_the_library_takes() {
+        let mut config = KafkaConfig::new("k1:9092", "audit");
+        config.delivery_timeout = Duration::MAX;
+        config.transaction = Some(TransactionConfig::new("checkpoints"));
+        config.transaction.as_mut().unwrap().timeout = Duration::MAX;
+        let settings = Settings::parse(config).unwrap();
+        // It is added to a point in time.
+        assert_eq!(settings.delivery_timeout, LONGEST);
+        let producer = settings.producer(Some(&"orders".parse().unwrap()), false);
+        assert_eq!(producer.get("transaction.timeout.ms"), Some("2147483647"));
+        assert!(producer.create_native_config().is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use audit_core::{Checkpoint, Cursor, ErrorKind, Revision, Sink, StreamId};
 use audit_sink_kafka::{KafkaConfig, TransactionalSink};
 use common::{Isolation, Live, events, failed, failures, put};
+use rdkafka::admin::{NewTopic, TopicReplication};
 
 macro_rules! live {
     ($test:literal) => {
@@ -164,6 +165,31 @@ async fn c02_another_streams_open_transaction_hides_no_checkpoint() {
     assert!(!taking.is_finished());
     drop(producer);
     assert_eq!(taking.await.unwrap(), Some(Revision(3)));
+}
+
+#[tokio::test]
+async fn c02_a_partition_that_others_write_to_hides_no_checkpoint() {
+    let test = "c02_a_partition_that_others_write_to_hides_no_checkpoint";
+    let Some(live) = Live::find(test) else { return };
+    // Made by hand, with more partitions than it needs.
+    let topic = |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    live.create(&[topic(live.topic.as_str(), 1), topic(live.checkpoints.as_str(), 4)]);
+    let (name, sink) = (stream(&live), outlet(live.transactional(), &live));
+    assert_eq!(sink.load(&name).await.unwrap(), None);
+    let first = sink.save(&name, &cursor(1), None).await.unwrap();
+    let own = live.ends(&live.checkpoints).iter().position(|end| *end > 0).unwrap();
+    // So much is before the last one that the others are read to their end again and again.
+    live.fill(&live.checkpoints, &[own], 30, &"x".repeat(900_000), Duration::ZERO);
+    let second = sink.save(&name, &cursor(2), Some(first)).await.unwrap();
+    let others: Vec<_> = (0..4).filter(|n| *n != own).collect();
+    live.fill(&live.checkpoints, &others, 1, "x", Duration::ZERO);
+    std::thread::scope(|scope| {
+        scope.spawn(|| live.fill(&live.checkpoints, &others, 40, "x", Duration::from_millis(10)));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let newer = outlet(live.transactional(), &live);
+        let found = scope.spawn(move || runtime.block_on(newer.peek())).join().unwrap();
+        assert_eq!(found.unwrap(), Some((cursor(2), second)));
+    });
 }
 
 #[tokio::test]

@@ -82,6 +82,35 @@ impl Live {
         metadata.topics()[0].partitions().len()
     }
 
+    /// Where each partition of a topic ends.
+    pub fn ends(&self, topic: &str) -> Vec<i64> {
+        let client: BaseConsumer = self.client().create().unwrap();
+        let wait = Duration::from_secs(5);
+        let partitions = 0..i32::try_from(self.partitions(topic)).unwrap();
+        partitions.map(|n| client.fetch_watermarks(topic, n, wait).unwrap().1).collect()
+    }
+
+    /// Puts so many records of somebody else into each of these partitions, with a pause after each.
+    pub fn fill(
+        &self,
+        topic: &str,
+        partitions: &[usize],
+        count: usize,
+        value: &str,
+        pause: Duration,
+    ) {
+        let producer: ThreadedProducer<DefaultProducerContext> = self.client().create().unwrap();
+        for _ in 0..count {
+            for partition in partitions {
+                let record = BaseRecord::to(topic).key("other").payload(value);
+                let record = record.partition(i32::try_from(*partition).unwrap());
+                producer.send(record).map_err(|e| e.0).unwrap();
+            }
+            std::thread::sleep(pause);
+        }
+        producer.flush(Duration::from_secs(10)).unwrap();
+    }
+
     /// How far a reader of committed records gets in the first partition.
     pub fn read_committed_end(&self) -> i64 {
         let mut config = self.client();
