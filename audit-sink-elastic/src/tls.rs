@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use audit_core::{Error, ErrorKind, Result};
+use native_tls::TlsConnector;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity};
 
@@ -47,8 +49,7 @@ impl TlsFiles {
 
     /// Makes an HTTP client that trusts and shows what is in the files.
     ///
-    /// One that is `plain` speaks no TLS: reading the system's authorities would take longer than
-    /// everything else at the start.
+    /// One that is `plain` speaks no TLS.
     pub(crate) fn client(
         &self,
         timeout: Duration,
@@ -56,16 +57,16 @@ impl TlsFiles {
         plain: bool,
     ) -> Result<Client> {
         let mut builder = Client::builder()
-            .tls_backend_native()
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout((timeout / 2).min(Duration::from_secs(10)))
             .timeout(timeout)
             .pool_max_idle_per_host(connections)
             .user_agent(concat!("audit-sink-elastic/", env!("CARGO_PKG_VERSION")));
-        if plain {
-            builder = builder.tls_certs_only([]);
-        }
+        builder = match plain {
+            true => builder.tls_backend_preconfigured(nobody()?),
+            false => builder.tls_backend_native(),
+        };
         if let Some(path) = &self.ca {
             let pem = read(path, "ca_file")?;
             let certificates = Certificate::from_pem_bundle(&pem)
@@ -89,10 +90,24 @@ impl TlsFiles {
                 .map_err(|_| bad(cert, "client_cert_file", "does not go with the key"))?;
             builder = builder.identity(identity);
         }
-        builder.build().map_err(|e| {
-            Error::new(ErrorKind::Config, "cannot prepare TLS").because(e.without_url())
-        })
+        builder.build().map_err(|e| unprepared().because(e.without_url()))
     }
+}
+
+/// Returns a connector that trusts nobody. OpenSSL reads the system's authorities for each, even so,
+/// which takes longer than everything else at the start: one serves all.
+fn nobody() -> Result<TlsConnector> {
+    static NOBODY: OnceLock<TlsConnector> = OnceLock::new();
+    if let Some(connector) = NOBODY.get() {
+        return Ok(connector.clone());
+    }
+    let connector = TlsConnector::builder().disable_built_in_roots(true).build();
+    let connector = connector.map_err(|e| unprepared().because(e))?;
+    Ok(NOBODY.get_or_init(|| connector).clone())
+}
+
+fn unprepared() -> Error {
+    Error::new(ErrorKind::Config, "cannot prepare TLS")
 }
 
 fn read(path: &Path, option: &'static str) -> Result<Vec<u8>> {
