@@ -105,7 +105,7 @@ impl Backoff {
         let delay = match error.retry() {
             Retry::Never => return None,
             Retry::Backoff => own,
-            Retry::After(asked) => asked.max(own.min(self.policy.initial)),
+            Retry::After(asked) => asked.max(own),
         };
         let since = *self.since.get_or_insert_with(Instant::now);
         (since.elapsed().saturating_add(delay) <= self.policy.max_elapsed).then_some(delay)
@@ -145,6 +145,14 @@ mod tests {
         let policy = RetryPolicy::default().max_attempts(3);
         assert!(delays(policy, &asked(60)).iter().all(|d| *d >= Duration::from_secs(60)));
         assert_eq!(delays(policy, &asked(16 * 60)), [], "longer than all the time there is");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_always_says_now_is_waited_for_as_long_as_any_other() {
+        let asked = Error::new(ErrorKind::RateLimited, "").with_retry(Retry::After(Duration::ZERO));
+        let policy = RetryPolicy::default();
+        let all: Duration = delays(policy, &asked).iter().sum();
+        assert!(all >= policy.max_elapsed, "given up after {all:?}");
     }
 
     #[tokio::test(start_paused = true)]
