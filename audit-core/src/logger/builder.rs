@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -49,8 +49,6 @@ use crate::{Action, ActionKind, Actor, Clock, Error, ErrorKind, EventId, Outcome
 /// ```
 pub struct AuditLogger {
     record: AuditRecord,
-    id: Option<EventId>,
-    time: Option<DateTime<Utc>>,
     failed_filter: Option<Box<str>>,
     failed_results: Option<Box<str>>,
     admission: Admission,
@@ -64,8 +62,6 @@ impl AuditLogger {
     pub fn new() -> Self {
         Self {
             record: AuditRecord::new(),
-            id: None,
-            time: None,
             failed_filter: None,
             failed_results: None,
             admission: Admission::default(),
@@ -274,56 +270,56 @@ impl AuditLogger {
 
     /// Sets what was done, by its kind alone.
     pub fn action(&mut self, kind: ActionKind) -> &mut Self {
-        self.record.fields.action = Action { name: None, kind };
+        self.record.fields.envelope_mut().action = Action { name: None, kind };
         self
     }
 
     /// Sets what was done: the application's own name for it, and its kind.
     pub fn named_action(&mut self, name: impl Into<Box<str>>, kind: ActionKind) -> &mut Self {
         let name = Some(name.into());
-        self.record.fields.action = Action { name, kind };
+        self.record.fields.envelope_mut().action = Action { name, kind };
         self
     }
 
     /// Sets who did it. Without, the [`user`](Self::user) did.
     pub fn actor(&mut self, actor: Actor) -> &mut Self {
-        self.record.fields.actor = Some(actor);
+        self.record.fields.envelope_mut().actor = Some(actor);
         self
     }
 
     /// Sets what it was done to. Without, the kind of object of the [`filter`](Self::filter).
     pub fn target(&mut self, target: Target) -> &mut Self {
-        self.record.fields.target = Some(target);
+        self.record.fields.envelope_mut().target = Some(target);
         self
     }
 
     /// Sets how it ended. Without, the status code of the response tells.
     pub fn outcome(&mut self, outcome: Outcome) -> &mut Self {
-        self.record.fields.outcome = Some(outcome);
+        self.record.fields.envelope_mut().outcome = Some(outcome);
         self
     }
 
     /// Sets the name of the application that reports it.
     pub fn application(&mut self, name: impl Into<Box<str>>) -> &mut Self {
-        self.record.fields.application = Some(name.into());
+        self.record.fields.envelope_mut().application = Some(name.into());
         self
     }
 
     /// Sets what ties records of one request or run together.
     pub fn correlation_id(&mut self, id: impl Into<Box<str>>) -> &mut Self {
-        self.record.fields.correlation_id = Some(id.into());
+        self.record.fields.envelope_mut().correlation_id = Some(id.into());
         self
     }
 
     /// Sets the id of the next record, and of that one only. Without, a new one is made.
     pub fn id(&mut self, id: EventId) -> &mut Self {
-        self.id = Some(id);
+        self.record.id = id.into();
         self
     }
 
     /// Sets the time of the next record, and of that one only. Without, it is now.
     pub fn time(&mut self, time: DateTime<Utc>) -> &mut Self {
-        self.time = Some(time);
+        self.record.time = time.into();
         self
     }
 
@@ -345,7 +341,7 @@ impl AuditLogger {
     pub fn record(&mut self) -> Result<AuditRecord> {
         self.complete()?;
         let record = self.record.clone();
-        self.record.identify(None, None);
+        self.record.forget();
         Ok(record)
     }
 
@@ -356,32 +352,38 @@ impl AuditLogger {
     /// # Errors
     /// As [`record`](Self::record), and those of the emitter: then it was not sent.
     pub fn send_log(&mut self) -> Result<()> {
-        static STDOUT: LazyLock<LineWriter<StandardStream>> = LazyLock::new(LineWriter::stdout);
         self.complete()?;
         let sent = if self.record.level() < self.level {
             Ok(())
         } else if let Some(emitter) = &self.emitter {
             emitter.emit(&self.record)
         } else {
-            STDOUT.emit(&self.record)
+            print(&self.record)
         };
-        self.record.identify(None, None);
+        self.record.forget();
         sent
     }
 
-    /// Makes what is known one record.
-    fn complete(&mut self) -> Result<()> {
-        for (part, failed) in [("filter", &self.failed_filter), ("results", &self.failed_results)] {
-            if let Some(reason) = failed {
-                return Err(Error::new(ErrorKind::InvalidData, "cannot be written as JSON")
-                    .while_doing("make an audit record")
-                    .with("part", part)
-                    .because(String::from(reason.clone())));
-            }
+    fn complete(&self) -> Result<()> {
+        match (&self.failed_filter, &self.failed_results) {
+            (None, None) => Ok(()),
+            (Some(reason), _) => Err(not_json("filter", reason)),
+            (None, Some(reason)) => Err(not_json("results", reason)),
         }
-        self.record.identify(self.id.take(), self.time.take());
-        Ok(())
     }
+}
+
+fn print(record: &AuditRecord) -> Result<()> {
+    static STDOUT: LazyLock<LineWriter<StandardStream>> = LazyLock::new(LineWriter::stdout);
+    STDOUT.emit(record)
+}
+
+#[cold]
+fn not_json(part: &'static str, reason: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, "cannot be written as JSON")
+        .while_doing("make an audit record")
+        .with("part", part)
+        .because(String::from(reason))
 }
 
 fn cause(error: &Error) -> Box<str> {
@@ -401,18 +403,19 @@ impl Clone for AuditLogger {
     /// Copies what is known and where it goes, but neither the id nor the time set for the next
     /// record: two records never share an id.
     fn clone(&self) -> Self {
-        let mut record = AuditRecord::new();
-        record.clock.clone_from(&self.record.clock);
-        record.fields.clone_from(&self.record.fields);
         Self {
-            record,
-            id: None,
-            time: None,
             failed_filter: self.failed_filter.clone(),
             failed_results: self.failed_results.clone(),
             admission: self.admission.clone(),
             level: self.level,
             emitter: self.emitter.clone(),
+            // The largest part comes last, so that it is not moved.
+            record: AuditRecord {
+                clock: self.record.clock.clone(),
+                fields: self.record.fields.clone(),
+                id: OnceLock::new(),
+                time: OnceLock::new(),
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
 
 use super::json::Json;
 use super::{Filter, HttpRequest, HttpResponse, Level, User};
@@ -15,6 +16,12 @@ pub(super) struct Fields {
     pub(super) results: Part<Json>,
     pub(super) level: Level,
     pub(super) message: String,
+    envelope: Part<Envelope>,
+}
+
+/// What the default line has no place for.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct Envelope {
     pub(super) action: Action,
     pub(super) actor: Option<Actor>,
     pub(super) target: Option<Target>,
@@ -24,7 +31,16 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Takes over what is set, and keeps the memory of what is not.
+    pub(super) fn envelope(&self) -> &Envelope {
+        // As long as it is not set, it is the default.
+        &self.envelope.value
+    }
+
+    pub(super) fn envelope_mut(&mut self) -> &mut Envelope {
+        self.envelope.renew()
+    }
+
+    /// Takes over what is set, into fields of which nothing is.
     fn copy(&mut self, from: &Self) {
         self.http_request.copy(&from.http_request);
         self.http_response.copy(&from.http_response);
@@ -33,12 +49,7 @@ impl Fields {
         self.results.copy(&from.results);
         self.level = from.level;
         self.message.clone_from(&from.message);
-        self.action.clone_from(&from.action);
-        self.actor.clone_from(&from.actor);
-        self.target.clone_from(&from.target);
-        self.outcome = from.outcome;
-        self.application.clone_from(&from.application);
-        self.correlation_id.clone_from(&from.correlation_id);
+        self.envelope.copy(&from.envelope);
     }
 
     fn clear(&mut self) {
@@ -49,12 +60,9 @@ impl Fields {
         self.results.clear();
         self.level = Level::default();
         self.message.clear();
-        self.action = Action::default();
-        self.actor = None;
-        self.target = None;
-        self.outcome = None;
-        self.application = None;
-        self.correlation_id = None;
+        if self.envelope.set {
+            self.envelope = Part::default();
+        }
     }
 
     /// How much memory is kept by the parts that may be large.
@@ -97,8 +105,8 @@ impl<T> Part<T> {
 
 impl<T: Clone> Part<T> {
     fn copy(&mut self, from: &Self) {
-        self.set = from.set;
         if from.set {
+            self.set = true;
             self.value.clone_from(&from.value);
         }
     }
@@ -136,18 +144,28 @@ impl Deref for Scratch {
     type Target = Fields;
 
     fn deref(&self) -> &Fields {
-        static EMPTY: std::sync::LazyLock<Fields> = std::sync::LazyLock::new(Fields::default);
         match &self.0 {
             Some(fields) => fields,
-            None => &EMPTY,
+            None => no_fields(),
         }
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut Fields {
-        self.0.get_or_insert_default()
+        self.0.get_or_insert_with(new_fields)
     }
+}
+
+#[cold]
+fn new_fields() -> Box<Fields> {
+    Box::default()
+}
+
+#[cold]
+fn no_fields() -> &'static Fields {
+    static NONE: LazyLock<Fields> = LazyLock::new(Fields::default);
+    &NONE
 }
 
 impl Clone for Scratch {
@@ -197,7 +215,7 @@ mod tests {
         fields.user.renew().roles = Some(vec!["r".into()]);
         fields.results.renew().set(&[1]).unwrap();
         fields.message.push('x');
-        fields.application = Some("x".into());
+        fields.envelope_mut().application = Some("x".into());
         drop(fields);
         let next = Scratch::new();
         assert!(next.0.is_some(), "the memory is there");

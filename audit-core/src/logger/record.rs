@@ -14,8 +14,8 @@ use crate::{Action, Actor, Clock, EventId, Outcome, Result, Target};
 /// It owns what was known when it was made, and can be sent to other threads.
 pub struct AuditRecord {
     // Made when first asked for: a line of the default shape has neither.
-    id: OnceLock<EventId>,
-    time: OnceLock<DateTime<Utc>>,
+    pub(super) id: OnceLock<EventId>,
+    pub(super) time: OnceLock<DateTime<Utc>>,
     pub(super) clock: Option<Clock>,
     pub(super) fields: Scratch,
 }
@@ -25,15 +25,18 @@ impl AuditRecord {
         Self { id: OnceLock::new(), time: OnceLock::new(), clock: None, fields: Scratch::new() }
     }
 
-    /// Sets or forgets the id and the time.
-    pub(super) fn identify(&mut self, id: Option<EventId>, time: Option<DateTime<Utc>>) {
-        // Most often there is nothing to set and nothing to forget.
-        if id.is_some() || self.id.get().is_some() {
-            self.id = id.map_or_else(OnceLock::new, OnceLock::from);
+    /// Forgets the id and the time: what comes is another record.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        // Most often there is nothing to forget.
+        if self.time.get().is_some() || self.id.get().is_some() {
+            self.forget_both();
         }
-        if time.is_some() || self.time.get().is_some() {
-            self.time = time.map_or_else(OnceLock::new, OnceLock::from);
-        }
+    }
+
+    #[cold]
+    fn forget_both(&mut self) {
+        (self.id, self.time) = (OnceLock::new(), OnceLock::new());
     }
 
     /// Returns the id that was given, or a UUID of version 7 made for this record.
@@ -88,22 +91,22 @@ impl AuditRecord {
 
     /// Returns what was done.
     pub fn action(&self) -> &Action {
-        &self.fields.action
+        &self.fields.envelope().action
     }
 
     /// Returns the name of the application that reports it.
     pub fn application(&self) -> Option<&str> {
-        self.fields.application.as_deref()
+        self.fields.envelope().application.as_deref()
     }
 
     /// Returns what ties records of one request or run together.
     pub fn correlation_id(&self) -> Option<&str> {
-        self.fields.correlation_id.as_deref()
+        self.fields.envelope().correlation_id.as_deref()
     }
 
     /// Returns who did it: the actor that was set, else the user if there is an e-mail address.
     pub fn actor(&self) -> Option<Actor> {
-        self.fields.actor.clone().or_else(|| {
+        self.fields.envelope().actor.clone().or_else(|| {
             let email = Some(&*self.user()?.email).filter(|email| !email.is_empty());
             email.map(|email| Actor {
                 kind: Some("user".into()),
@@ -115,7 +118,7 @@ impl AuditRecord {
 
     /// Returns what it was done to: the target that was set, else the filter's kind of object.
     pub fn target(&self) -> Option<Target> {
-        self.fields.target.clone().or_else(|| {
+        self.fields.envelope().target.clone().or_else(|| {
             self.filter().map(|filter| Target {
                 kind: Some(filter.object.as_str().into()),
                 ..Target::default()
@@ -126,7 +129,7 @@ impl AuditRecord {
     /// Returns how it ended: the outcome that was set, else what the response's status code says
     /// (401 and 403 denied, other codes from 400 failure, from 200 success).
     pub fn outcome(&self) -> Outcome {
-        self.fields.outcome.unwrap_or_else(|| {
+        self.fields.envelope().outcome.unwrap_or_else(|| {
             match self.http_response().map(|response| response.status_code) {
                 Some(401 | 403) => Outcome::Denied,
                 Some(400..) => Outcome::Failure,
