@@ -23,9 +23,14 @@ impl Admission {
     pub(super) fn url(&self, to: &mut String, url: &str) {
         // Most have nothing that could be masked.
         match contains_either(url, b'?', b'@') {
-            true => self.limits.assign(to, &self.masking().url(url)),
+            true => self.masked_url(to, url),
             false => self.limits.assign(to, url),
         }
+    }
+
+    #[inline(never)]
+    fn masked_url(&self, to: &mut String, url: &str) {
+        self.limits.assign(to, &self.masking().url(url));
     }
 
     /// Replaces headers, in their own memory. A name that comes again gets its values joined.

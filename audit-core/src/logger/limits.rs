@@ -46,11 +46,15 @@ impl Limits {
         if text.len() <= self.max_text_bytes {
             to.push_str(text);
         } else {
-            let end = text.floor_char_boundary(self.max_text_bytes);
-            let (kept, cut) = text.split_at(end);
-            to.push_str(kept);
-            to.push_str(&format!("…[+{} bytes]", cut.len()));
+            self.push_cut(to, text);
         }
+    }
+
+    #[cold]
+    fn push_cut(self, to: &mut String, text: &str) {
+        let (kept, cut) = text.split_at(text.floor_char_boundary(self.max_text_bytes));
+        to.push_str(kept);
+        to.push_str(&format!("…[+{} bytes]", cut.len()));
     }
 
     /// Cuts a text that is too large.

@@ -9,16 +9,11 @@ pub(super) fn append_quoted(out: &mut Vec<u8>, text: &str) {
 
 /// As [`append_quoted`], without the quotes.
 pub(super) fn append_text(out: &mut Vec<u8>, text: &str) {
-    let begin = out.len();
-    if copy_words(out, text.as_bytes(), special) & HIGH != 0 {
-        out.truncate(begin);
+    if any_word(text.as_bytes(), |word| outside(word) | equal(word, b'"') | equal(word, b'\\')) {
         append_escaped(out, text);
+    } else {
+        out.extend_from_slice(text.as_bytes());
     }
-}
-
-/// The high bit of a byte that cannot stand in a JSON text as it is.
-fn special(word: u64) -> u64 {
-    less(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0x7f) | word
 }
 
 #[cold]
@@ -46,7 +41,7 @@ fn append_escaped(out: &mut Vec<u8>, text: &str) {
 /// backslashes are known not to occur, or to be part of escapes.
 pub(super) fn write_fragment<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
     let bytes = fragment.as_bytes();
-    if !any_word(bytes, |word| less(word, 0x20) | equal(word, 0x7f) | word) {
+    if !any_word(bytes, outside) {
         return writer.write_all(bytes);
     }
     let mut done = 0;
@@ -96,65 +91,37 @@ fn is_special(c: char) -> bool {
 
 /// Returns whether one of two ASCII characters is in the text.
 pub(super) fn contains_either(text: &str, a: u8, b: u8) -> bool {
-    any_word(text.as_bytes(), |word| equal(word, a) | equal(word, b))
+    any_word(text.as_bytes(), |word| (equal(word, a) | equal(word, b)) & !word)
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The high bit of the first byte that is less than `n`, at least; `n` is at most 0x80.
-fn less(word: u64, n: u8) -> u64 {
-    word.wrapping_sub(ONES * u64::from(n)) & !word
+/// The high bit of each byte that is not printable ASCII, and of others only behind such a one.
+fn outside(word: u64) -> u64 {
+    word | word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)
 }
 
+/// The high bit of each byte that is `b`, and of others only behind such a one or outside ASCII.
 fn equal(word: u64, b: u8) -> u64 {
-    less(word ^ (ONES * u64::from(b)), 1)
+    (word ^ (ONES * u64::from(b))).wrapping_sub(ONES)
 }
 
-/// Returns whether `found` sets the high bit of a byte.
-fn any_word(bytes: &[u8], found: impl Fn(u64) -> u64) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
+/// Returns whether `found` sets the high bit of a byte; it must not for a blank.
+fn any_word(mut bytes: &[u8], found: impl Fn(u64) -> u64) -> bool {
     let mut any = 0;
-    for word in words {
+    while let Some((word, rest)) = bytes.split_first_chunk() {
         any |= found(u64::from_le_bytes(*word));
+        bytes = rest;
     }
-    match bytes.last_chunk::<8>() {
-        // Some bytes are looked at twice.
-        Some(last) => any |= found(u64::from_le_bytes(*last)),
-        None => any |= found(short_word(rest)),
-    }
-    any & HIGH != 0
-}
-
-/// Copies eight bytes at a time, and looks at them on the way: the texts of a record are short, and a
-/// loop over each byte, or calls of functions made for long ones, would take most of the time there is.
-fn copy_words(out: &mut Vec<u8>, bytes: &[u8], found: impl Fn(u64) -> u64) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    out.reserve(bytes.len() + 8);
-    let mut any = 0;
-    for word in words {
-        any |= found(u64::from_le_bytes(*word));
-        out.extend_from_slice(word);
-    }
-    if let (Some(last), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
-        // Some bytes are copied twice, to where they are.
-        any |= found(u64::from_le_bytes(*last));
-        out.truncate(out.len() + rest.len() - 8);
-        out.extend_from_slice(last);
-    } else if !rest.is_empty() {
-        let word = short_word(rest);
-        any |= found(word);
-        // The bytes stand in the word in turn, the last one first.
-        let begin = out.len();
-        out.extend_from_slice(&(word << (8 * (8 - rest.len()))).to_be_bytes());
-        out.truncate(begin + rest.len());
-    }
-    any
-}
-
-/// Up to seven bytes, the last one lowest, behind blanks.
-fn short_word(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(ONES * u64::from(b' '), |word, b| word << 8 | u64::from(*b))
+    let rest = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        // Those in the middle are looked at twice.
+        u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+    } else {
+        let blanks = ONES * u64::from(b' ');
+        bytes.iter().fold(blanks, |word, b| word << 8 | u64::from(*b))
+    };
+    (any | found(rest)) & HIGH != 0
 }
 
 #[cfg(test)]
@@ -174,18 +141,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_are_judged_as_their_bytes(bytes in prop::collection::vec(
-            prop_oneof![8 => b' '..=b'~', 1 => any::<u8>()], 0..40,
-        )) {
-            let plain = |b: &u8| (b' '..=b'~').contains(b) && !matches!(b, b'"' | b'\\');
-            let mut copy = vec![b'x'];
-            let plain_words = copy_words(&mut copy, &bytes, special) & HIGH == 0;
-            prop_assert_eq!(plain_words, bytes.iter().all(plain));
-            prop_assert_eq!(&copy[1..], &bytes[..]);
-            if let Ok(text) = std::str::from_utf8(&bytes) {
-                let either = bytes.contains(&b'?') || bytes.contains(&b'@');
-                prop_assert_eq!(contains_either(text, b'?', b'@'), either);
-            }
+        fn words_are_judged_as_their_bytes(text in "([ -~]{0,20}[ -~\0-\x1f\x7f-\u{ff}\"\\\\?@]?[ -~]{0,20}){0,2}") {
+            let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+            prop_assert_eq!(any_word(text.as_bytes(), outside), !printable);
+            let either = text.contains(['?', '@']);
+            prop_assert_eq!(contains_either(&text, b'?', b'@'), either);
+            let mut out = vec![b'x'];
+            append_text(&mut out, &text);
+            let as_it_is = printable && !text.contains(['"', '\\']);
+            prop_assert_eq!(&out[1..] == text.as_bytes(), as_it_is);
         }
 
         #[test]
