@@ -351,6 +351,8 @@ impl AuditLogger {
     ///
     /// # Errors
     /// As [`record`](Self::record), and those of the emitter: then it was not sent.
+    // Inline, as all that is left to do behind a system call.
+    #[inline(always)]
     pub fn send_log(&mut self) -> Result<()> {
         self.complete()?;
         let sent = if self.record.level() < self.level {
@@ -364,6 +366,7 @@ impl AuditLogger {
         sent
     }
 
+    #[inline]
     fn complete(&self) -> Result<()> {
         match (&self.failed_filter, &self.failed_results) {
             (None, None) => Ok(()),

@@ -45,24 +45,25 @@ impl Shape {
     /// # Errors
     /// [`ErrorKind::Unexpected`] when it cannot be written as JSON, with `out` unchanged. Every
     /// part was checked when it was set, so this does not happen.
+    #[inline]
     pub fn append_line(self, record: &AuditRecord, out: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Audit => {
-                line::append(out, &record.fields, line::User::Nested);
-                return Ok(());
-            }
-            Self::AuditFlat => {
-                line::append(out, &record.fields, line::User::Flat);
-                return Ok(());
-            }
-            Self::AuditEvent => json::append(out, &Message::of(record)),
-            Self::Canonical => {
-                let source = record.application().unwrap_or_default();
-                json::append(out, &record.to_event(source, Self::Audit)?)
-            }
+            Self::Audit => line::append(out, &record.fields, line::User::Nested),
+            Self::AuditFlat => line::append(out, &record.fields, line::User::Flat),
+            Self::AuditEvent => return append_message(record, out),
+            Self::Canonical => return append_event(record, out),
         }
-        .map_err(|e| cannot_write(record).because(e))
+        Ok(())
     }
+}
+
+fn append_message(record: &AuditRecord, out: &mut Vec<u8>) -> Result<()> {
+    json::append(out, &Message::of(record)).map_err(|e| cannot_write(record).because(e))
+}
+
+fn append_event(record: &AuditRecord, out: &mut Vec<u8>) -> Result<()> {
+    let event = record.to_event(record.application().unwrap_or_default(), Shape::Audit)?;
+    json::append(out, &event).map_err(|e| cannot_write(record).because(e))
 }
 
 pub(super) fn cannot_write(record: &AuditRecord) -> Error {
@@ -117,9 +118,9 @@ struct MessageTarget<'a> {
 
 impl<'a> Message<'a> {
     fn of(record: &'a AuditRecord) -> Self {
-        let actor = record.fields.actor.as_ref();
+        let actor = record.fields.envelope().actor.as_ref();
         let user = record.user();
-        let target = record.fields.target.as_ref();
+        let target = record.fields.envelope().target.as_ref();
         let of_target = |part: fn(&Target) -> Option<&str>| target.and_then(part);
         let audit_event = MessageEvent {
             origin: record.application().unwrap_or_default(),

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Stderr, Stdout, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{AuditRecord, Emitter, Shape};
@@ -69,8 +69,10 @@ impl<W: Write + Send> Emitter for LineWriter<W> {
         if output.lines.len() <= self.buffered {
             return Ok(());
         }
-        let written = output.write(begin);
-        written.map_err(|e| cannot_write(&e).while_doing("write an audit record"))
+        match output.write(begin) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(cannot_write(&e).while_doing("write an audit record")),
+        }
     }
 
     fn flush(&self) -> Result<()> {
@@ -98,19 +100,40 @@ const KEEP: usize = 64 << 10;
 impl<W: Write> Output<W> {
     /// Writes all lines. When that fails, the last of them, which begins at `last`, is not held back:
     /// its caller is told.
+    // Inline: a return behind a system call takes longer than others.
+    #[inline]
     fn write(&mut self, last: usize) -> io::Result<()> {
-        let ended = if self.torn { self.writer.write_all(b"\n") } else { Ok(()) };
-        if ended.is_err() {
-            self.lines.truncate(last);
-            return ended;
+        if self.torn {
+            self.end_torn(last)?;
         }
-        let (done, result) = write_all(&mut self.writer, &self.lines);
-        if result.is_ok() {
-            self.torn = false;
-            self.lines.clear();
-            if self.lines.capacity() > 4 * KEEP.max(last) {
-                self.lines.shrink_to(KEEP);
+        match self.writer.write(&self.lines) {
+            Ok(n) if n == self.lines.len() => {
+                self.lines.clear();
+                if self.lines.capacity() > 4 * KEEP.max(last) {
+                    self.lines.shrink_to(KEEP);
+                }
+                Ok(())
             }
+            first => self.write_rest(first, last),
+        }
+    }
+
+    #[cold]
+    fn end_torn(&mut self, last: usize) -> io::Result<()> {
+        let ended = self.writer.write_all(b"\n");
+        match ended {
+            Ok(()) => self.torn = false,
+            Err(_) => self.lines.truncate(last),
+        }
+        ended
+    }
+
+    /// Goes on where the first call of the writer ended.
+    #[cold]
+    fn write_rest(&mut self, first: io::Result<usize>, last: usize) -> io::Result<()> {
+        let (done, result) = write_all(&mut self.writer, &self.lines, first);
+        if result.is_ok() {
+            self.lines.clear();
             return Ok(());
         }
         self.torn = done > 0 && self.lines.get(done - 1) != Some(&b'\n');
@@ -136,18 +159,26 @@ impl<W: Write> Output<W> {
     }
 }
 
-/// As [`Write::write_all`], but says how much was written before it failed.
-fn write_all(writer: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+/// As [`Write::write_all`], of which the first call of the writer ended in `result`, but says how much
+/// was written before it failed.
+fn write_all(
+    writer: &mut impl Write,
+    bytes: &[u8],
+    mut result: io::Result<usize>,
+) -> (usize, io::Result<()>) {
     let mut done = 0;
-    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-        match writer.write(rest) {
+    loop {
+        match result {
             Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return (done, Err(e)),
         }
+        match bytes.get(done..) {
+            Some(rest) if !rest.is_empty() => result = writer.write(rest),
+            _ => return (done, Ok(())),
+        }
     }
-    (done, Ok(()))
 }
 
 impl<W: Write> Drop for Output<W> {
@@ -230,6 +261,7 @@ enum Stream {
 }
 
 impl Write for StandardStream {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &self.0 {
             Stream::Stdout(stdout) => write_whole(stdout.lock(), bytes),
@@ -243,27 +275,46 @@ impl Write for StandardStream {
 }
 
 /// Writes all of it under one lock; returns less only when the rest failed.
+#[inline]
 fn write_whole(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    match rustix::io::write(&stream, bytes) {
+        Ok(n) if n == bytes.len() => Ok(n),
+        first => write_on(stream.as_fd(), bytes, first),
+    }
+}
+
+/// Goes on where the first call ended.
+#[cold]
+fn write_on(
+    stream: BorrowedFd<'_>,
+    bytes: &[u8],
+    mut result: rustix::io::Result<usize>,
+) -> io::Result<usize> {
     let mut done = 0;
-    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::write(&stream, rest) {
-            Ok(0) => break,
+    loop {
+        match result {
+            Ok(0) => return Ok(done),
             Ok(n) => done += n,
             Err(rustix::io::Errno::INTR) => {}
             // Somebody made the stream non-blocking; the records have to wait all the same.
             Err(rustix::io::Errno::AGAIN) => {
                 let out = rustix::event::PollFlags::OUT;
                 let mut ready = [rustix::event::PollFd::new(&stream, out)];
-                rustix::event::poll(&mut ready, None).or_else(|e| match e {
-                    rustix::io::Errno::INTR => Ok(0),
-                    e => Err(e),
-                })?;
+                if let Err(e) = rustix::event::poll(&mut ready, None)
+                    && e != rustix::io::Errno::INTR
+                {
+                    result = Err(e);
+                    continue;
+                }
             }
             Err(e) if done == 0 => return Err(e.into()),
-            Err(_) => break,
+            Err(_) => return Ok(done),
+        }
+        match bytes.get(done..) {
+            Some(rest) if !rest.is_empty() => result = rustix::io::write(stream, rest),
+            _ => return Ok(done),
         }
     }
-    Ok(done)
 }
 
 #[cfg(test)]
