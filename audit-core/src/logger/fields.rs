@@ -132,12 +132,11 @@ thread_local! {
     static SPARE: RefCell<Vec<Box<Fields>>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Scratch {
-    pub(super) fn new() -> Self {
-        // A thread that ends, or a logger made while one is dropped, goes without.
-        let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop());
-        Self(spare.ok().flatten())
-    }
+/// Takes what a logger or a record of this thread has left, or memory of its own.
+fn take() -> Box<Fields> {
+    // A thread that ends, or a logger made while one is dropped, goes without.
+    let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop());
+    spare.ok().flatten().unwrap_or_default()
 }
 
 impl Deref for Scratch {
@@ -146,35 +145,30 @@ impl Deref for Scratch {
     fn deref(&self) -> &Fields {
         match &self.0 {
             Some(fields) => fields,
-            None => no_fields(),
+            None => nothing(),
         }
     }
+}
+
+#[cold]
+fn nothing() -> &'static Fields {
+    static NOTHING: LazyLock<Fields> = LazyLock::new(Fields::default);
+    &NOTHING
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut Fields {
-        self.0.get_or_insert_with(new_fields)
+        self.0.get_or_insert_with(take)
     }
-}
-
-#[cold]
-fn new_fields() -> Box<Fields> {
-    Box::default()
-}
-
-#[cold]
-fn no_fields() -> &'static Fields {
-    static NONE: LazyLock<Fields> = LazyLock::new(Fields::default);
-    &NONE
 }
 
 impl Clone for Scratch {
     fn clone(&self) -> Self {
-        let mut copy = Self::new();
-        if let Some(fields) = &self.0 {
+        Self(self.0.as_ref().map(|fields| {
+            let mut copy = take();
             copy.copy(fields);
-        }
-        copy
+            copy
+        }))
     }
 }
 
@@ -209,7 +203,7 @@ mod tests {
 
     #[test]
     fn memory_is_handed_on_without_what_was_in_it() {
-        let mut fields = Scratch::new();
+        let mut fields = Scratch::default();
         fields.http_request.renew().url.push_str("https://secret");
         fields.http_response.renew().headers = Some(vec![("a".into(), "b".into())]);
         fields.user.renew().roles = Some(vec!["r".into()]);
@@ -217,16 +211,16 @@ mod tests {
         fields.message.push('x');
         fields.envelope_mut().application = Some("x".into());
         drop(fields);
-        let next = Scratch::new();
-        assert!(next.0.is_some(), "the memory is there");
+        let next = take();
+        assert!(next.message.capacity() > 0, "the memory is there");
         assert!(*next == Fields::default());
     }
 
     #[test]
     fn much_memory_is_given_back() {
-        let mut fields = Scratch::new();
+        let mut fields = Scratch::default();
         fields.message = "x".repeat(MAX_SPARE_BYTES + 1);
         drop(fields);
-        assert!(Scratch::new().message.capacity() <= MAX_SPARE_BYTES);
+        assert!(take().message.capacity() <= MAX_SPARE_BYTES);
     }
 }

@@ -22,7 +22,7 @@ pub struct AuditRecord {
 
 impl AuditRecord {
     pub(super) fn new() -> Self {
-        Self { id: OnceLock::new(), time: OnceLock::new(), clock: None, fields: Scratch::new() }
+        Self { id: OnceLock::new(), time: OnceLock::new(), clock: None, fields: Scratch::default() }
     }
 
     /// Forgets the id and the time: what comes is another record.
