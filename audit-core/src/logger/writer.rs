@@ -399,6 +399,39 @@ mod tests {
         }
     }
 
+    /// Takes a few bytes at a time, and is interrupted between.
+    #[derive(Clone, Default)]
+    struct Slow(Arc<Mutex<(Vec<u8>, bool)>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, interrupted) = &mut *self.0.lock().unwrap();
+            *interrupted = !*interrupted;
+            if *interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let n = bytes.len().min(7);
+            written.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_writer_that_takes_little_at_a_time_gets_each_byte_once() {
+        let record = AuditLogger::new().info("x").record().unwrap();
+        let line = record.to_json_line().unwrap();
+        let slow = Slow::default();
+        let writer = LineWriter::new(slow.clone());
+        writer.emit(&record).unwrap();
+        writer.emit(&record).unwrap();
+        let written = String::from_utf8(slow.0.lock().unwrap().0.clone()).unwrap();
+        assert_eq!(written, format!("{line}\n{line}\n"));
+    }
+
     #[test]
     fn a_writer_that_logs_itself_does_not_panic() {
         let record = AuditLogger::new().info("outer").record().unwrap();
