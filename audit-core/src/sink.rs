@@ -34,8 +34,8 @@ pub trait Sink: Send + Sync {
     /// them again, or stops.
     async fn write(&self, events: &[AuditEvent]) -> Result<Written>;
 
-    /// Ends the run: publishes what is only visible when complete. Not called after a crash, so
-    /// nothing may be lost without it; may be called more than once.
+    /// Ends the run: publishes what is only visible when complete. Not called after a crash or a run
+    /// that failed, so nothing may be lost without it; may be called more than once.
     async fn close(&self) -> Result<()> {
         Ok(())
     }

@@ -22,8 +22,8 @@
 //!    look-back once more; whole ids tell which of its records are known.
 //! 4. The time of a record moves nothing. Only the clock does, so that a record dated in the future
 //!    is delivered like any other and poisons nothing.
-//! 5. A cut-off answer halves its window; windows grow again while answers are not cut off. If the smallest one is cut off as well, that is an error
-//!    which names it; going on would lose records.
+//! 5. A cut-off answer halves its window; windows grow again while answers are not cut off. If the
+//!    smallest one is cut off as well, that is an error which names it; going on would lose records.
 //! 6. Ids are remembered for the look-back, and never more than `seen_limit` of them. Beyond that
 //!    the oldest are forgotten, and those records are delivered again, which sinks recognise by
 //!    their id; [`Windows::forgotten`] counts them. No record is ever skipped for lack of room.

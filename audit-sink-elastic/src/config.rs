@@ -78,7 +78,8 @@ pub struct ElasticConfig {
     /// Whether bodies are compressed. Default: yes, unless all hosts are this machine.
     #[serde(default)]
     pub gzip: Option<bool>,
-    /// How long one request may take, from connecting to the end of the answer. Default 60 s.
+    /// How long one request may take, from connecting to the end of the answer; connecting alone half
+    /// of it, and 10 s at most. Default 60 s.
     #[serde(default = "default_timeout", deserialize_with = "duration")]
     pub request_timeout: Duration,
 }

@@ -78,7 +78,14 @@ impl FileDeadLetters {
     /// # Errors
     /// As [`durable::io_error`].
     pub fn check(&self) -> Result<()> {
-        durable::check_writable(&self.path).map_err(|e| e.while_doing("check the dead letters"))
+        let check = || {
+            if self.path.is_dir() {
+                return Err(durable::io_error(&io::ErrorKind::IsADirectory.into(), &self.path));
+            }
+            durable::check_writable(&self.path)?;
+            durable::check_writable(&durable::sibling(&self.path, ".lock"))
+        };
+        check().map_err(|e: Error| e.while_doing("check the dead letters"))
     }
 
     fn replaying(&self) -> PathBuf {
@@ -208,9 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_one_error() {
+    fn a_directory_is_no_place_for_letters_and_reading_it_is_one_error() {
         let dir = tempfile::tempdir().unwrap();
         let store = FileDeadLetters::open(dir.path());
+        assert_eq!(store.check().unwrap_err().kind(), ErrorKind::Config);
+        FileDeadLetters::open(dir.path().join("not/yet/there")).check().unwrap();
         let letters: Vec<_> = store.letters().unwrap().take(9).collect();
         assert!(matches!(&letters[..], [Err(_)]), "{letters:?}");
     }

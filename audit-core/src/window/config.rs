@@ -147,6 +147,7 @@ impl Scale {
             tolerance: look_back.max(settle).max(1_000),
         })
     }
+
     /// Returns how long windows may be after one of this length that held so many records, when they
     /// were as long as `span` before.
     ///
