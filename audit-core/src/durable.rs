@@ -50,8 +50,11 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
         create_private_directory(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        // Somebody was faster.
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        // Somebody was faster, or it is something else.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match path.is_dir() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        },
         result => result.and_then(|()| sync_directory(path)),
     }
 }
@@ -195,7 +198,8 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         }
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(create_private_directory(&dir.path().join("file/x")).is_err());
+        let error = create_private_directory(&dir.path().join("file/x/y")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
