@@ -165,9 +165,12 @@ impl ElasticSink {
                 (200..=299, Some(_)) => Verdict::Failed,
                 (status, _) => Verdict::of_item(status, &outcome.cause()),
             };
+            if matches!(verdict, Verdict::Stored | Verdict::Exists) {
+                self.proven.store(true, Ordering::Relaxed);
+            }
             let error = || verdict.error(outcome.status, &outcome.cause(), None);
             match verdict {
-                Verdict::Stored => self.proven.store(true, Ordering::Relaxed),
+                Verdict::Stored => {}
                 Verdict::Exists if !self.settings.verify => report.duplicates.push(item.index),
                 Verdict::Exists => {
                     let Some(event) = events.get(item.index) else {
@@ -191,7 +194,6 @@ impl ElasticSink {
             }
         }
         if !taken.is_empty() {
-            self.proven.store(true, Ordering::Relaxed);
             self.compare(part, &taken, report).await;
         }
         Ok(())

@@ -123,6 +123,16 @@ async fn s04_credentials_that_worked_are_waited_for_and_others_are_not() {
     failed(sink.write(&events(2..4)).await, ErrorKind::Auth, true);
     put(&sink, &events(2..4), 1).await;
     assert_eq!(fake.ids().len(), 4);
+
+    // Repeats prove them as well, compared or not.
+    for verify in [true, false] {
+        let mut config = config(&fake);
+        config.verify_duplicates = Some(verify);
+        let sink = ElasticSink::new(config).unwrap();
+        put(&sink, &events(0..4), 4).await;
+        fake.fail(Fault::status(401, "security_exception"));
+        failed(sink.write(&events(4..5)).await, ErrorKind::Auth, true);
+    }
 }
 
 #[tokio::test]
