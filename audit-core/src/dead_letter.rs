@@ -105,6 +105,7 @@ impl DeadLetter {
 pub trait DeadLetters: Send + Sync {
     /// Keeps the letters; they survive a power cut when this returns.
     ///
-    /// After a crash the same letters may come again: readers fold them by id.
+    /// After a crash the same letters may come again: a list folds them by id and record, and a replay
+    /// hands them on, for the sink to know the repeat.
     async fn put(&self, letters: &[DeadLetter]) -> Result<()>;
 }

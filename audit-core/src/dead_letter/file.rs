@@ -33,8 +33,8 @@ impl FileDeadLetters {
         &self.path
     }
 
-    /// Returns the letters that wait, each id once, oldest first; those of an unfinished replay
-    /// first of all. Reads the file as it goes.
+    /// Returns the letters that wait, each record once, oldest first; those of an unfinished replay
+    /// first of all. Two records of one id are two. Reads the file as it goes.
     ///
     /// # Errors
     /// Each item fails on its own when its line cannot be read.
@@ -44,8 +44,9 @@ impl FileDeadLetters {
         let mut seen = HashSet::new();
         Ok(replaying.into_iter().chain(waiting).flatten().filter_map(move |line| {
             let letter = line.and_then(|line| line.parse());
-            let mut is_new =
-                |letter: &DeadLetter| seen.insert(xxh3_128(letter.id().as_str().as_bytes()));
+            let mut is_new = |letter: &DeadLetter| {
+                seen.insert([letter.id().as_str().as_bytes(), letter.body()].map(xxh3_128))
+            };
             letter.map(|l| is_new(&l).then_some(l)).transpose()
         }))
     }
@@ -188,6 +189,10 @@ mod tests {
         assert_eq!(ids(&store), ["a", "b"]);
         store.put(&[letter("b"), letter("c")]).await.unwrap();
         assert_eq!(ids(&store), ["a", "b", "c"]);
+        let error = Error::new(ErrorKind::InvalidData, "broken");
+        let other = DeadLetter::record(EventId::new("a"), "another record", &error);
+        store.put(&[letter("a"), other]).await.unwrap();
+        assert_eq!(ids(&store), ["a", "b", "c", "a"]);
     }
 
     #[tokio::test]
