@@ -12,7 +12,7 @@ use audit_core::{Batch, Cursor, Error, ErrorKind, Limit, Result};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use self::gaps::Gaps;
+use self::gaps::{Gaps, Run};
 use self::horizon::Horizon;
 use crate::client::{Client, Edge, Rows, Scan};
 use crate::config::SqlConfig;
@@ -23,6 +23,8 @@ const KIND: &str = "sql.keyset";
 const VERSION: u32 = 1;
 /// After so many transactions without a row the position is worth saving: numbers come round again.
 const FAR: i64 = 1 << 24;
+/// How long a read may take that waits for missing keys to be given up.
+const WAIT: Duration = Duration::from_secs(1);
 /// How long one transaction may hold everything back before it is said.
 const HELD: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,9 @@ pub(crate) struct Keyset {
     saved: Option<i64>,
     /// The oldest transaction, since when, and whether it was complained about.
     held: Option<(i64, DateTime<Utc>, bool)>,
+    /// Whether there are rows behind more missing keys than are remembered, and that was said.
+    waits: bool,
+    told: bool,
 }
 
 /// Where a table was read up to, as its database can tell it.
@@ -54,7 +59,7 @@ pub(crate) enum Place {
 enum Pass {
     Due,
     /// Ranges of keys to read, first and last.
-    Keys(VecDeque<(i64, i64)>),
+    Keys(VecDeque<Run>),
     /// Goes on behind the position.
     Transactions,
     /// The last rows were handed out; the next read says that there are no more.
@@ -77,6 +82,8 @@ impl Keyset {
             expected: 0,
             saved: None,
             held: None,
+            waits: false,
+            told: false,
         })
     }
 
@@ -102,7 +109,7 @@ impl Keyset {
             Pass::Keys(_) | Pass::Transactions => {}
         }
         if matches!(self.pass, Pass::Due) {
-            return Ok(None);
+            return self.wait(limit).await;
         }
         let intake = Intake::new(
             Arc::clone(&self.shape),
@@ -126,6 +133,24 @@ impl Keyset {
         Ok(Some(batch))
     }
 
+    /// Lets time pass for rows that cannot be handed out yet: they are there, so this is no rest, in
+    /// which a run that does not follow would end.
+    async fn wait(&mut self, limit: Limit) -> Result<Option<Batch>> {
+        if !self.waits {
+            self.told = false;
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(
+                table = self.config.table(),
+                "many keys are missing; rows behind them wait for `gap_timeout`",
+            );
+        }
+        let time = limit.max_wait.min(self.config.gap_timeout).min(WAIT);
+        tokio::time::sleep(time.max(Duration::from_millis(1))).await;
+        Ok(Some(Batch::new(Vec::new(), self.cursor()?)))
+    }
+
     fn cursor(&mut self) -> Result<Cursor> {
         if let Some(Place::Horizon(place)) = &self.place {
             self.saved = place.from;
@@ -144,20 +169,13 @@ impl Keyset {
                 gaps.saw(now, highest);
                 let mut ranges = missed(client, gaps).await?;
                 let timeout = i64::try_from(self.config.gap_timeout.as_millis());
-                gaps.settle(now.saturating_sub(timeout.unwrap_or(i64::MAX)));
+                gaps.settle(now.saturating_sub(timeout.unwrap_or(i64::MAX)), &ranges);
                 let first = gaps.high.map_or(Some(i64::MIN), |high| high.checked_add(1));
-                if gaps.is_full() {
-                    tracing::warn!(
-                        table = self.config.table(),
-                        "many keys are missing; rows behind them wait for `gap_timeout`",
-                    );
-                } else if let Some(first) = first
-                    && highest.is_some_and(|highest| highest >= first)
-                {
-                    ranges.push_back((first, i64::MAX));
-                }
+                let new = first.filter(|first| highest.is_some_and(|highest| highest >= *first));
+                self.waits = new.is_some() && gaps.is_full();
+                ranges.extend(new.filter(|_| !self.waits).map(|first| (first, i64::MAX)));
                 if !ranges.is_empty() {
-                    self.pass = Pass::Keys(ranges);
+                    self.pass = Pass::Keys(ranges.into());
                 }
             }
             Edge::Transactions { system, oldest, next, follows } => {
@@ -229,7 +247,9 @@ impl Keyset {
             if !ended {
                 // Nothing but the last range can add to what is missing.
                 let next = reached.map_or(Some(first), |key| key.checked_add(1));
-                if let Some(next) = next.filter(|next| *next <= last && !gaps.is_full()) {
+                let next = next.filter(|next| *next <= last);
+                self.waits = next.is_some() && gaps.is_full();
+                if let Some(next) = next.filter(|_| !self.waits) {
                     left.push_front((next, last));
                 }
                 break;
@@ -261,8 +281,8 @@ impl Keyset {
 }
 
 /// Finds which of the missing keys are there by now, as ranges to read.
-async fn missed(client: &mut dyn Client, gaps: &Gaps) -> Result<VecDeque<(i64, i64)>> {
-    let mut found: VecDeque<(i64, i64)> = VecDeque::new();
+async fn missed(client: &mut dyn Client, gaps: &Gaps) -> Result<Vec<Run>> {
+    let mut found: Vec<Run> = Vec::new();
     let mut late = 0_u64;
     for (first, last) in gaps.watched() {
         for key in client.keys(first, last).await? {
@@ -270,9 +290,9 @@ async fn missed(client: &mut dyn Client, gaps: &Gaps) -> Result<VecDeque<(i64, i
                 continue;
             }
             late += u64::from(gaps.is_old(key));
-            match found.back_mut() {
+            match found.last_mut() {
                 Some((_, end)) if end.checked_add(1) == Some(key) => *end = key,
-                _ => found.push_back((key, key)),
+                _ => found.push((key, key)),
             }
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Gaps {
     marks: Marks,
 }
 
-type Run = (i64, i64);
+pub(super) type Run = (i64, i64);
 
 impl Gaps {
     /// Learns that this is the highest key in the table now.
@@ -65,14 +65,26 @@ impl Gaps {
     }
 
     /// Gives up what was given out before this time and still is missing. Only right after a look at
-    /// all that is watched.
-    pub(crate) fn settle(&mut self, before: i64) {
+    /// all that is watched; `found` are the keys, in order, that it showed to be there. They are in
+    /// the position until they are handed out, for a process that ends before.
+    pub(crate) fn settle(&mut self, before: i64, found: &[Run]) {
         let Some(key) = self.marks.key_at(before) else { return };
         self.marks.forget(before);
+        let is_missing = |(a, b): &Run| {
+            let behind = found.partition_point(|(_, last)| last < a);
+            found.get(behind).is_none_or(|(first, _)| first > b)
+        };
         let settled = self.missing.partition_point(|(_, b)| *b <= key);
-        self.old.extend(self.missing.drain(..settled));
-        let many = self.old.len().saturating_sub(OLD);
-        self.old.drain(..many);
+        let (given_up, stay): (Vec<_>, Vec<_>) =
+            self.missing.drain(..settled).partition(is_missing);
+        self.missing.splice(..0, stay);
+        self.old.extend(given_up);
+        let mut many = self.old.len().saturating_sub(OLD);
+        self.old.retain(|run| {
+            let goes = many > 0 && is_missing(run);
+            many -= usize::from(goes);
+            !goes
+        });
     }
 
     /// Returns whether so much is missing that rows behind it have to wait.
@@ -160,7 +172,8 @@ mod tests {
         for (a, b) in gaps.watched() {
             found.extend(table.range(a..=b).copied().filter(|key| gaps.is_missing(*key)));
         }
-        gaps.settle(now - timeout);
+        let runs: Vec<_> = found.iter().map(|key| (*key, *key)).collect();
+        gaps.settle(now - timeout, &runs);
         if !gaps.is_full() {
             let high = gaps.high;
             found.extend(table.iter().copied().filter(|key| high.is_none_or(|high| *key > high)));
