@@ -90,8 +90,8 @@ impl Link for MySqlLink {
 
     async fn edge(&mut self) -> Result<Edge> {
         let edge = query(AssertSqlSafe(self.keyset()?.edge.clone()));
-        let row = edge.fetch_one(&mut self.conn).await.map_err(fault)?;
-        Ok(Edge::Key(number(&row, self.table.key)?))
+        let row = edge.fetch_optional(&mut self.conn).await.map_err(fault)?;
+        row.map_or(Ok(None), |row| number(&row, self.table.key)).map(Edge::Key)
     }
 
     async fn keys(&mut self, first: i64, last: i64) -> Result<Vec<i64>> {

@@ -123,7 +123,10 @@ impl Table {
                         "SELECT {key_shown} FROM {table} AS t WHERE {key} BETWEEN ? AND ? \
                          ORDER BY {key}"
                     ),
-                    edge: format!("SELECT max({key_shown}) FROM {table} AS t"),
+                    // `max` of what is shown would read the whole index.
+                    edge: format!(
+                        "SELECT {key_shown} FROM {table} AS t ORDER BY {key} DESC LIMIT 1"
+                    ),
                 })
             }
         };
