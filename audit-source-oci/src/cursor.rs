@@ -2,6 +2,8 @@ use audit_core::{Cursor, Result};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::report::Gap;
+
 const KIND: &str = "oci";
 const VERSION: u32 = 1;
 
@@ -14,6 +16,10 @@ pub(crate) struct Position {
     /// The window behind it, if a part of it is accounted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) window: Option<Open>,
+    /// What of all this could not be read. It is known here alone: the next process would else take
+    /// it for read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// A window, one compartment of which after the other is read.
@@ -48,6 +54,11 @@ pub(crate) struct At {
 }
 
 impl Position {
+    /// All before an instant is read.
+    pub(crate) fn at(closed: DateTime<Utc>) -> Self {
+        Self { closed, window: None, gaps: Vec::new() }
+    }
+
     pub(crate) fn encode(&self) -> Result<Cursor> {
         Cursor::encode(KIND, VERSION, self)
     }
@@ -82,7 +93,7 @@ mod tests {
     #[test]
     fn has_the_documented_form() {
         let closed = DateTime::from_timestamp(1_704_067_200, 0).unwrap();
-        let mut position = Position { closed, window: None };
+        let mut position = Position::at(closed);
         let text =
             |position: &Position| serde_json::to_string(&position.encode().unwrap()).unwrap();
         assert_eq!(

@@ -83,7 +83,8 @@ impl Refused<'_> {
                 (ErrorKind::Config, Scope::All, "there is no such service at this address")
             }
             (300..=399, _) => (ErrorKind::Config, Scope::All, "the service sends elsewhere"),
-            (429, _) => (ErrorKind::RateLimited, Scope::Window, "too many requests"),
+            // It says nothing about a window, and would make a gap of each.
+            (429, _) => (ErrorKind::RateLimited, Scope::All, "too many requests"),
             (409, "IncorrectState" | "LockConflict") => {
                 (ErrorKind::Unavailable, Scope::Window, "the service is busy with a change")
             }
@@ -202,7 +203,7 @@ mod tests {
             (404, not_found, ErrorKind::Auth, Scope::Window),
             (404, "<html>", ErrorKind::Config, Scope::All),
             (302, "", ErrorKind::Config, Scope::All),
-            (429, "{}", ErrorKind::RateLimited, Scope::Window),
+            (429, "{}", ErrorKind::RateLimited, Scope::All),
             (500, "", ErrorKind::Unavailable, Scope::Window),
             (501, "", ErrorKind::Rejected, Scope::Window),
         ] {

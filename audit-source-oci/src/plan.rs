@@ -15,7 +15,7 @@ const RETENTION: TimeDelta = TimeDelta::days(365);
 /// Returns where reading begins without a cursor.
 pub(crate) fn beginning(config: &OciConfig, now: DateTime<Utc>) -> Position {
     let start = config.start.unwrap_or_else(|| now - RETENTION);
-    Position { closed: floor(start), window: None }
+    Position::at(floor(start))
 }
 
 /// What there is to read now.
@@ -121,7 +121,7 @@ impl Plan {
     pub(crate) fn advance(&self, position: &mut Position, window: Window) {
         let done = position.window.as_ref().map_or(0, |open| open.done) + 1;
         if done >= self.targets.len() {
-            *position = Position { closed: window.to, window: None };
+            (position.closed, position.window) = (window.to, None);
         } else {
             let print = print_of(self.targets.get(..done).unwrap_or_default());
             position.window = Some(Open { to: window.to, done, print, at: None });
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn d18_only_what_has_settled_is_read() {
-        let position = Position { closed: at(0), window: None };
+        let position = Position::at(at(0));
         let due = |end, now| due(&config(end), &position, None, now);
         let minutes = |n: u64| Due::Later(Duration::from_secs(60 * n));
         assert_eq!(due(None, at(10)), minutes(1));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn sweeps_rest_between_each_other() {
-        let position = Position { closed: at(0), window: None };
+        let position = Position::at(at(0));
         let due = |last, now| due(&config(None), &position, Some(last), now);
         let half = at(99) + TimeDelta::seconds(30);
         assert_eq!(due(half, at(100)), Due::Later(Duration::from_secs(30)));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_window_goes_through_all_compartments_before_the_next() {
-        let mut position = Position { closed: at(0), window: None };
+        let mut position = Position::at(at(0));
         let mut plan = Plan::new(&config(None), targets(&["a", "b"]), &mut position, at(90));
         let hour = "[1970-01-01T00:00:00Z, 1970-01-01T01:00:00Z)";
         let rest = "[1970-01-01T01:00:00Z, 1970-01-01T01:30:00Z)";
@@ -204,7 +204,7 @@ mod tests {
         let mut plan = Plan::new(&config(None), targets(&["a", "b"]), &mut position, at(60));
         assert_eq!(units(&mut plan), [format!("{hour} b")]);
         plan.advance(&mut position, window);
-        assert_eq!(position, Position { closed: at(60), window: None });
+        assert_eq!(position, Position::at(at(60)));
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
         let done = targets(&["b"]);
         let at_b = At { target: "r/c".into(), page: None, records: 3, last: 0 };
         let open = Open { to: at(60), done: 1, print: print_of(&done), at: Some(at_b) };
-        let position = Position { closed: at(0), window: Some(open) };
+        let position = Position { window: Some(open), ..Position::at(at(0)) };
         let read = |names: &[&str]| {
             let mut plan = Plan::new(&config(None), targets(names), &mut position.clone(), at(60));
             let units = units(&mut plan);

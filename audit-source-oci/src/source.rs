@@ -36,6 +36,9 @@ pub struct OciSource {
 /// How many windows are begun for each that is fetched at the same time.
 const AHEAD: usize = 4;
 
+/// With more gaps than this, the next window that cannot be read ends the run: the cursor holds them.
+const MAX_GAPS: usize = 1000;
+
 /// From one `open` to the next.
 struct Run {
     fetcher: Arc<Fetcher>,
@@ -111,6 +114,7 @@ impl Source for OciSource {
             Some(cursor) => Position::decode(cursor)?,
             None => beginning(&self.config, self.clock.now()),
         };
+        self.report.count(|counts| counts.gaps.clone_from(&position.gaps));
         let config = &self.config;
         let intake = Intake::new(config, self.report.clone());
         let spool = Spool::new(config.spool_dir.clone(), config.spool_bytes);
@@ -344,7 +348,8 @@ impl Run {
         let unit = lane.unit.clone();
         let error = about(failure.error, &unit);
         let gone = unit.target.deleted && error.kind() == ErrorKind::Auth;
-        if failure.scope == Scope::All || !(gone || self.fetcher.config.allow_gaps) {
+        let allowed = self.fetcher.config.allow_gaps && self.position.gaps.len() < MAX_GAPS;
+        if failure.scope == Scope::All || !(gone || allowed) {
             return Err(error);
         }
         if gone {
@@ -358,7 +363,9 @@ impl Run {
                 to: unit.window.to,
                 reason: error.to_string(),
             };
-            self.fetcher.report.count(|counts| counts.gaps.push(gap));
+            gap.join(&mut self.position.gaps);
+            let gaps = &self.position.gaps;
+            self.fetcher.report.count(|counts| counts.gaps.clone_from(gaps));
         }
         self.pop_lane();
         Ok(())

@@ -178,7 +178,20 @@ async fn l02_with_allow_gaps_the_window_is_recorded() {
     assert_eq!((gaps[0].from, gaps[0].to), (at, time("2024-01-11T00:00:00Z")));
     assert!(gaps[0].to_string().contains("the service failed"), "{}", gaps[0]);
 
-    // Credentials that are refused are no gap: then all would be one.
+    // Another process that goes on behind it knows of it too, and one that begins anew does not.
+    fake.lock().broken.clear();
+    let mut next = OciSource::new(config.clone()).unwrap().with_clock(fake.clock());
+    next.open(Some(&batches.last().unwrap().cursor)).await.unwrap();
+    assert_eq!(next.report().gaps(), gaps);
+    next.open(None).await.unwrap();
+    assert!(next.report().gaps().is_empty());
+
+    // Too many requests are no gap, and neither are credentials that are refused: then all would be.
+    let slow = Fault::Status(429, "TooManyRequests", vec![("retry-after", "1".into())]);
+    fake.lock().broken.push((at, slow, usize::MAX));
+    let (_, end) = drain(&mut source, None).await;
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::RateLimited);
+    assert!(source.report().gaps().is_empty());
     fake.lock().broken.clear();
     fake.lock().keys.clear();
     let (batches, end) = drain(&mut source, None).await;
