@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use crate::config::OciConfig;
 use crate::credentials::{Credentials, Signer};
-use crate::error::{Failure, Refused, of_transport};
+use crate::error::{Failure, MAX_SKEW, Refused, Scope, of_transport};
 use crate::principal::METADATA_HOST;
 use crate::region;
 use crate::sign::{Request, http_date};
@@ -109,7 +109,10 @@ impl Client {
         let signer = self.signer().await.map_err(Failure::all)?;
         let has_page = query.iter().any(|(name, _)| *name == "page");
         match self.send(&url, &signer, has_page).await {
-            Err(failure) if failure.error.kind() == ErrorKind::Auth => {
+            // Not for a permission that is missing: other credentials of the same user lack it too.
+            Err(failure)
+                if failure.scope == Scope::All && failure.error.kind() == ErrorKind::Auth =>
+            {
                 let renewed = self.credentials.renew(&signer, &self.http, &self.clock).await;
                 match renewed.map_err(Failure::all)? {
                     Some(signer) => self.send(&url, &signer, has_page).await,
@@ -178,8 +181,10 @@ impl Client {
         let response = request.send().await.map_err(|e| of_transport(e, &host))?;
         let ahead = date_of(response.headers()).map(|date| (date - self.clock.now()).num_seconds());
         if response.status() == StatusCode::OK {
-            // What is within a second is the way here.
-            self.ahead.store(ahead.filter(|s| s.abs() > 1).unwrap_or(0), Ordering::Relaxed);
+            // What is within a second is the way here; and a service whose clock is off by more than
+            // it accepts would not have answered, so that the date is somebody else's.
+            let ahead = ahead.filter(|s| (2..MAX_SKEW).contains(&s.abs()));
+            self.ahead.store(ahead.unwrap_or(0), Ordering::Relaxed);
             let next = response.headers().get("opc-next-page").map(HeaderValue::to_str);
             let next = next.transpose().map_err(|_| {
                 Failure::window(Error::new(ErrorKind::InvalidData, "the page token is not text"))

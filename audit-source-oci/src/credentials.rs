@@ -51,7 +51,7 @@ impl Credentials {
     ) -> Result<Arc<Signer>> {
         let mut current = self.current.lock().await;
         let fresh =
-            |signer: &&Arc<Signer>| signer.expires.is_none_or(|at| clock.now() < at - MARGIN);
+            |signer: &&Arc<Signer>| signer.expires.is_none_or(|at| clock.now() + MARGIN < at);
         if let Some(signer) = current.as_ref().filter(fresh) {
             return Ok(Arc::clone(signer));
         }

@@ -66,7 +66,7 @@ pub(crate) struct Refused<'a> {
 }
 
 /// The service refuses requests whose date is off by more than this, in seconds.
-const MAX_SKEW: i64 = 300;
+pub(crate) const MAX_SKEW: i64 = 300;
 
 impl Refused<'_> {
     pub(crate) fn failure(self) -> Failure {

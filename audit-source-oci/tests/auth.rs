@@ -15,7 +15,7 @@ use openssl::pkey::PKey;
 use openssl::symm::Cipher;
 use tempfile::TempDir;
 
-use common::{Fake, TestKey, key};
+use common::{Fake, Fault, TestKey, key};
 
 const TENANCY: &str = "ocid1.tenancy.oc1..t";
 
@@ -160,6 +160,13 @@ async fn n02_a_session_token_is_read_anew_when_it_ends() {
     put(&third);
     source.check().await.unwrap();
     assert_eq!(fake.lock().refusals.len(), 1, "the one taken back");
+    for minutes in [i64::MIN / 60, -138_910_020_480, i64::MAX / 60] {
+        // A time that nobody can have meant.
+        let odd = format!(r#"{{"exp":{}}}"#, minutes * 60);
+        put(&format!("e30.{}.canary", BASE64URL.encode(odd)));
+        fake.lock().now += TimeDelta::minutes(60);
+        drop(source.check().await.unwrap_err());
+    }
     put("canary");
     fake.lock().now += TimeDelta::minutes(60);
     let error = source.check().await.unwrap_err();
@@ -205,5 +212,10 @@ async fn an_instance_exchanges_its_certificate_for_a_token() {
     fake.lock().now += TimeDelta::minutes(20);
     source.check().await.unwrap();
     assert_eq!(platform.exchanges(), 2, "renewed before it ended");
+    // A compartment that is gone, or may not be read, is no matter of credentials.
+    let gone = Fault::Status(404, "NotAuthorizedOrNotFound", Vec::new());
+    fake.lock().faults.push_back(gone);
+    assert_eq!(source.check().await.unwrap_err().kind(), ErrorKind::Auth);
+    assert_eq!(platform.exchanges(), 2);
     assert!(fake.lock().refusals.is_empty(), "{:?}", fake.lock().refusals);
 }

@@ -374,6 +374,25 @@ async fn d18_settling_goes_by_the_services_clock() {
     assert_eq!(last, time("2024-03-01T11:56:00Z"), "12:10, less 4 and 10 minutes");
 }
 
+/// A date that is not the service's own, such as a proxy's, would close time that is still to come.
+#[tokio::test]
+async fn d18_a_date_that_cannot_be_the_services_is_not_believed() {
+    for ahead in [-86_400, 86_400, 100 * 366 * 86_400] {
+        let (fake, mut config) = january(0);
+        config.start = Some(time("2024-03-01T11:00:00Z"));
+        config.end = None;
+        fake.lock().open = true;
+        fake.lock().ahead = ahead;
+        let mut source = source(&fake, &config);
+        let (_, end) = drain(&mut source, None).await;
+        end.unwrap();
+        fake.lock().now += TimeDelta::minutes(1);
+        drop(source.read(Limit::default()).await.unwrap());
+        let last = fake.windows().last().unwrap().1;
+        assert_eq!(last, time("2024-03-01T12:01:00Z"), "{ahead}");
+    }
+}
+
 #[tokio::test]
 async fn n06_a_clock_that_is_wrong_is_explained() {
     let (fake, config) = january(1);
