@@ -99,7 +99,7 @@ impl ServerClock {
 
     /// Returns whether a time had not come yet on the server when it made the last answer.
     pub(crate) fn is_to_come(&self, time: DateTime<Utc>) -> bool {
-        self.date.is_some_and(|date| time > date + TimeDelta::seconds(1))
+        self.date.is_some_and(|date| time - date > TimeDelta::seconds(1))
     }
 }
 
@@ -159,7 +159,14 @@ mod tests {
             assert_eq!(clock.now(), at(now));
             assert!(clock.is_to_come(at(date + 2)) && !clock.is_to_come(at(date + 1)));
         }
+        // As far as a header can be from all others.
+        for odd in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            clock.learn(Some(odd));
+            assert!(!clock.is_to_come(odd) && (clock.now() - odd).abs() <= TimeDelta::seconds(1));
+        }
         clock.learn(None);
+        assert_eq!(clock.now(), DateTime::<Utc>::MAX_UTC);
+        clock.learn(Some(at(AT)));
         assert_eq!(clock.now(), at(AT));
         assert!(!clock.is_to_come(at(AT + 900)), "nobody knows");
     }
