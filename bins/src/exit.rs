@@ -71,8 +71,12 @@ pub fn of_kind(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Returns whether the cause of an error is that the reader of a pipe went away.
+/// Returns whether the cause of an error is that the reader of stdout went away, for good: a
+/// connection that broke may be made again.
 pub fn is_broken_pipe(error: &Error) -> bool {
+    if error.is_retryable() {
+        return false;
+    }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<io::Error>();
@@ -86,6 +90,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use audit_core::Retry;
+
     use super::*;
 
     #[test]
@@ -112,6 +118,7 @@ mod tests {
     fn a_broken_pipe_is_found_below_other_errors() {
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         let error = Error::new(ErrorKind::Unavailable, "write").because(pipe);
-        assert_eq!(of_error(&error), 141);
+        assert_eq!(of_error(&error), 5, "a connection");
+        assert_eq!(of_error(&error.with_retry(Retry::Never)), 141);
     }
 }

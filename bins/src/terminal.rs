@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use audit_core::{Error, ErrorKind, Result};
+use audit_core::{Error, ErrorKind, Result, Retry};
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -47,7 +47,10 @@ pub fn say(line: &str) {
 pub fn out(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     write(&mut stdout).and_then(|()| stdout.flush()).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, "cannot write").while_doing("write to stdout").because(e)
+        Error::new(ErrorKind::Unavailable, "cannot write")
+            .with_retry(Retry::Never)
+            .while_doing("write to stdout")
+            .because(e)
     })
 }
 
