@@ -127,12 +127,15 @@ pub fn source_of(section: &Section, span: Span) -> Result<Box<dyn Source>> {
             config.start = span.from.duration_trunc(minute).ok();
             let end = (span.to + late).min(audit_core::Clock::system().now());
             config.end = end.duration_trunc(minute).ok();
+            // There is no next time, for which to leave what is the latest.
+            config.settle = std::time::Duration::ZERO;
             oci(config).map_err(named)
         }
         #[cfg(feature = "source-port")]
         "port" => {
             let mut config = port_config(section)?;
             (config.from, config.to) = (Some(span.from), Some(span.to));
+            config.settle = std::time::Duration::ZERO;
             port(config).map_err(named)
         }
         _ => source(section),
