@@ -75,7 +75,9 @@ pub async fn reconcile(args: &Reconcile, app: &App) -> Result<u8> {
     let reports = run::run(vec![job], app, None).await?;
     let found = missing.found();
     if !app.quiet && !args.range.dry_run {
-        app.screen.above(|| terminal::say(&found.words()));
+        let whole = reports.iter().all(|r| r.error.is_none() && !r.summary.interrupted);
+        let words = found.words(whole);
+        app.screen.above(|| terminal::say(&words));
     }
     if args.range.summary_json {
         summary::write_json_with(&reports, "missing", found.json())?;
@@ -175,13 +177,15 @@ impl Missing {
 }
 
 impl Found {
-    fn words(&self) -> String {
+    /// `whole`: the time was read to its end.
+    fn words(&self, whole: bool) -> String {
+        let so_far = if whole { "" } else { " in what was read of it" };
         let (Some(first), Some(last), Some(now)) = (self.first, self.last, self.now) else {
-            return "nothing was missing".to_owned();
+            return format!("nothing was missing{so_far}");
         };
         let late = (now - first).to_std().unwrap_or_default();
         format!(
-            "{} missing, delivered now\n  of               {}\n  up to            {}\n  late by up to    {}",
+            "{} missing{so_far}, delivered now\n  of               {}\n  up to            {}\n  late by up to    {}",
             terminal::count(self.events),
             text(first),
             text(last),

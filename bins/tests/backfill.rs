@@ -52,6 +52,16 @@ fn l03_reconcile_delivers_what_is_missing_and_says_how_late() {
 }
 
 #[test]
+fn reconcile_that_was_not_read_to_its_end_does_not_say_that_nothing_is_missing() {
+    let lab = Lab::new(3);
+    lab.run().expect(0);
+    lab.add_value(4, Column::Text("not JSON".to_owned()));
+    lab.config(&config("out.ndjson", "dead_letters = false"));
+    let ran = lab.audit(&range("reconcile", "2026-01-05", "2026-01-06")).expect(8);
+    assert!(ran.err.contains("nothing was missing in what was read of it"), "{}", ran.err);
+}
+
+#[test]
 fn a_backfill_delivers_its_time_alone_and_leaves_the_live_progress() {
     let lab = Lab::new(10);
     for day in 1..=4 {
