@@ -12,6 +12,7 @@ use audit_core::{
 };
 use audit_sink_file::FileSink;
 use audit_source_oci::{Counts, Keys, OciConfig, OciSource};
+use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 pub use self::cli::{Cli, Command, Export};
@@ -47,7 +48,14 @@ async fn export(args: &Export, app: &App) -> Result<u8> {
     // An export without an end goes on to the end that its first run had.
     let begun = output.begun().filter(|_| !args.restart);
     let begun = begun.unwrap_or_else(|| Clock::system().now());
-    let config = args.config(begun)?;
+    let mut config = args.config(begun)?;
+    let wanted = describe(args, &config);
+    if let Some(end) = settle(&mut config, begun)?
+        && args.has_end()
+        && !app.quiet
+    {
+        terminal::say(&format!("read up to {}: not all that came later shows yet", text(end)));
+    }
     let settings = settings(&output)?;
     let source = OciSource::new(config.clone())?;
     let report = source.report();
@@ -59,7 +67,7 @@ async fn export(args: &Export, app: &App) -> Result<u8> {
         return Err(Error::new(ErrorKind::Config, "--summary-json needs stdout for itself")
             .with_hint("the events go there: leave one of the two out"));
     }
-    let resumed = output.prepare(describe(args, &config), begun, args.restart)?;
+    let resumed = output.prepare(wanted, begun, args.restart)?;
     if resumed && !app.quiet {
         terminal::say("going on with the export that was cut short (--restart begins anew)");
     }
@@ -86,6 +94,31 @@ async fn export(args: &Export, app: &App) -> Result<u8> {
     }
     let code = summary::code(&reports);
     Ok(if code == exit::OK && !counts.gaps.is_empty() { exit::GAPS } else { code })
+}
+
+/// Ends the range with what has settled by now: events take a while until they show, and nobody looks
+/// again. Returns where that is, if the range was to end later.
+fn settle(config: &mut OciConfig, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+    let minute = TimeDelta::minutes(1);
+    let settled = TimeDelta::from_std(config.settle)
+        .ok()
+        .and_then(|time| now.checked_sub_signed(time)?.duration_trunc(minute).ok());
+    let Some(settled) = settled.filter(|settled| config.end.is_none_or(|end| end > *settled))
+    else {
+        return Ok(None);
+    };
+    if config.start.is_some_and(|start| start >= settled) {
+        return Err(Error::new(ErrorKind::Config, "nothing of the range has settled yet")
+            .with("option", "--startdate")
+            .with("settled_to", text(settled))
+            .with_hint("events may take 10 minutes until they show; try again then"));
+    }
+    config.end = Some(settled);
+    Ok(Some(settled))
+}
+
+fn text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 fn settings(output: &Output) -> Result<Settings> {

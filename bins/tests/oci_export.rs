@@ -249,6 +249,57 @@ fn what_cannot_be_read_fails_the_export_or_is_listed() {
     assert!(!site.path("out.json.manifest.json").exists());
 }
 
+/// What was left out was known to the first process alone, and the second ended with success.
+#[test]
+fn what_was_left_out_is_listed_by_the_process_that_goes_on_too() {
+    let site = Site::new(31 * 24);
+    let broken = start() + TimeDelta::days(2);
+    let fault = || Fault::Status(400, "InvalidParameter", vec![]);
+    site.fake.lock().broken = vec![
+        (broken, fault(), 1000),
+        (start() + TimeDelta::days(20), Fault::Status(401, "NotAuthenticated", vec![]), 1000),
+    ];
+    let args = ["--allow-gaps", "--window", "1d", "--concurrency", "1"];
+    site.export("out.json", &args).expect(4).says("not published");
+    site.fake.lock().broken.clear();
+    site.export("out.json", &args).expect(10).says("missing: [2026-01-03T00:00:00Z");
+    let manifest = fs::read(site.path("out.json.manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["gaps"].as_array().unwrap().len(), 1);
+    assert_eq!(manifest["gaps"][0]["from"], "2026-01-03T00:00:00Z");
+    assert_eq!(site.ids("out.json").len(), 30 * 24);
+}
+
+/// Events show some time after they were processed, and the end was said to be there already.
+#[test]
+fn a_range_that_is_not_over_is_read_as_far_as_it_has_settled_and_says_so() {
+    let site = Site::new(0);
+    let now = audit_core::Clock::system().now();
+    let at = |minutes| now + TimeDelta::minutes(minutes);
+    let text = |minutes| at(minutes).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    for minutes in [-50, -12, -1] {
+        let event = record(&format!("e{minutes}"), "GetInstance", at(minutes));
+        site.fake.add(TENANCY, at(minutes), event);
+    }
+    let export = |file: &str, from: i64, to: Option<i64>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oci-export"));
+        let address = format!("http://{}/{{region}}", site.fake.address);
+        command.args(["--profilename", "AUDIT", "--ociconfig", "config", "--outputfile", file]);
+        command.args(["--endpoint", &address, "--identity-endpoint", &address]);
+        command.args(["--startdate", &text(from)]);
+        command.args(to.map(|to| format!("--enddate={}", text(to))));
+        Ran::of(command.current_dir(site.path("")).env_clear().output().unwrap())
+    };
+    for (file, to) in [("future.json", Some(1500)), ("recent.json", Some(0)), ("now.json", None)] {
+        let ran = export(file, -60, to).expect(0);
+        assert_eq!(site.ids(file), ["e-50", "e-12"], "{file}");
+        assert_eq!(ran.err.contains("read up to "), to.is_some(), "{file}: {}", ran.err);
+    }
+    export("over.json", -60, Some(-11)).expect(0);
+    assert_eq!(site.ids("over.json"), ["e-50", "e-12"]);
+    export("none.json", -5, None).expect(3).says("settled");
+}
+
 /// Every failure ended with exit code 0.
 #[test]
 fn the_exit_code_says_what_happened() {

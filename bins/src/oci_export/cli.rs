@@ -68,7 +68,7 @@ pub struct Export {
     /// The first day (UTC), or a time: 2026-01-31 or 2026-01-31T10:00:00Z
     #[arg(long, visible_alias = "start", value_name = "DAY")]
     startdate: Option<String>,
-    /// The last day (UTC), or the time to end before [default: now]
+    /// The last day (UTC), or the time to end before [default: 10 minutes ago, when all is there]
     #[arg(long, visible_alias = "end", value_name = "DAY")]
     enddate: Option<String>,
     /// The file; `.json`, `.ndjson` and `.csv` say the format, `.gz` and `.zst` compress; `-` is
