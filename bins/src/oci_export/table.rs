@@ -4,28 +4,29 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use audit_core::{Error, ErrorKind, Result, durable};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Objects deeper down are written as they stand.
+const MAX_DEPTH: usize = 32;
+
 /// Writes the events of an NDJSON file as CSV, compressed as the ending says. Columns are in the
-/// order in which they first appear.
+/// order in which they first appear. When it returns, the table is on the disk.
 pub(super) fn write(events: &Path, csv: &Path, packed: &str) -> Result<()> {
     let mut columns = Columns::default();
-    for_each(events, |event| flatten("", event, &mut |name, _| columns.add(name)))?;
-    let failed = |e: std::io::Error| durable::io_error(&e, csv).while_doing("write the table");
+    for_each(events, |event| flatten("", event, MAX_DEPTH, &mut |name, _| columns.add(name)))?;
+    let failed = |e: io::Error| durable::io_error(&e, csv).while_doing("write the table");
     let file = durable::create_private(csv).map_err(failed)?;
-    let out: Box<dyn Write> = match packed {
+    let out: Box<dyn Finish> = match packed {
         ".gz" => Box::new(flate2::write::GzEncoder::new(file, flate2::Compression::fast())),
-        ".zst" => {
-            Box::new(zstd::stream::write::Encoder::new(file, 1).map_err(failed)?.auto_finish())
-        }
+        ".zst" => Box::new(zstd::stream::write::Encoder::new(file, 1).map_err(failed)?),
         _ => Box::new(file),
     };
-    let mut writer = csv::Writer::from_writer(BufWriter::new(out));
+    let mut writer = csv::WriterBuilder::new().buffer_capacity(64 << 10).from_writer(out);
     let wrong = |e: csv::Error| {
         Error::new(ErrorKind::Unavailable, "cannot write the table")
             .with("path", csv.display())
@@ -36,7 +37,7 @@ pub(super) fn write(events: &Path, csv: &Path, packed: &str) -> Result<()> {
     for_each(events, |event| {
         row.iter_mut().for_each(String::clear);
         let mut result = Ok(());
-        flatten("", event, &mut |name, value| {
+        flatten("", event, MAX_DEPTH, &mut |name, value| {
             if let Some(cell) = columns.places.get(name).and_then(|place| row.get_mut(*place)) {
                 match text(value) {
                     Ok(text) => *cell = text,
@@ -47,7 +48,31 @@ pub(super) fn write(events: &Path, csv: &Path, packed: &str) -> Result<()> {
         result?;
         writer.write_record(&row).map_err(wrong)
     })?;
-    writer.flush().map_err(failed)
+    let out = writer.into_inner().map_err(|e| failed(e.into_error()))?;
+    out.finish().and_then(|file| file.sync_all()).map_err(failed)
+}
+
+/// An output that has an end of its own: who only drops it does not learn that it failed.
+trait Finish: Write {
+    fn finish(self: Box<Self>) -> io::Result<File>;
+}
+
+impl Finish for File {
+    fn finish(self: Box<Self>) -> io::Result<File> {
+        Ok(*self)
+    }
+}
+
+impl Finish for flate2::write::GzEncoder<File> {
+    fn finish(self: Box<Self>) -> io::Result<File> {
+        (*self).finish()
+    }
+}
+
+impl Finish for zstd::stream::write::Encoder<'_, File> {
+    fn finish(self: Box<Self>) -> io::Result<File> {
+        (*self).finish()
+    }
 }
 
 #[derive(Default)]
@@ -66,10 +91,10 @@ impl Columns {
 }
 
 fn for_each(path: &Path, mut each: impl FnMut(&RawValue) -> Result<()>) -> Result<()> {
-    let failed = |e: std::io::Error| durable::io_error(&e, path).while_doing("read the events");
+    let failed = |e: io::Error| durable::io_error(&e, path).while_doing("read the events");
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(e)),
     };
     let mut lines = BufReader::new(file);
@@ -81,16 +106,22 @@ fn for_each(path: &Path, mut each: impl FnMut(&RawValue) -> Result<()>) -> Resul
     Ok(())
 }
 
-/// Calls `each` with the name and the value of each field that is no object, in their order.
-fn flatten(prefix: &str, value: &RawValue, each: &mut impl FnMut(&str, &RawValue)) -> Result<()> {
-    if !value.get().starts_with('{') {
+/// Calls `each` with the name and the value of each field that is no object, in their order. Objects
+/// `depth` levels down are taken for such a value.
+fn flatten(
+    prefix: &str,
+    value: &RawValue,
+    depth: usize,
+    each: &mut impl FnMut(&str, &RawValue),
+) -> Result<()> {
+    if depth == 0 || !value.get().starts_with('{') {
         each(if prefix.is_empty() { "value" } else { prefix }, value);
         return Ok(());
     }
     let fields: Fields<'_> = serde_json::from_str(value.get()).map_err(no_json)?;
     for (key, value) in fields.0 {
         let name = if prefix.is_empty() { key.into_owned() } else { format!("{prefix}.{key}") };
-        flatten(&name, value, each)?;
+        flatten(&name, value, depth - 1, each)?;
     }
     Ok(())
 }
@@ -166,5 +197,31 @@ mod tests {
                         1,'=1+1,\"[1,\"\"a\"\"]\",1.50,,\n\
                         2,\"a,\"\"b\"\"\n\",,,,true\n";
         assert_eq!(std::fs::read_to_string(&csv).unwrap(), expected);
+    }
+
+    #[test]
+    fn n05_an_event_of_nothing_but_brackets_is_a_row_without_a_stack() {
+        let dir = tempfile::tempdir().unwrap();
+        let (events, csv) = (dir.path().join("e"), dir.path().join("c"));
+        let deep = 300_000;
+        let event = format!("{}1{}\n", "{\"a\":".repeat(deep), "}".repeat(deep));
+        std::fs::write(&events, event).unwrap();
+        write(&events, &csv, "").unwrap();
+        let text = std::fs::read_to_string(&csv).unwrap();
+        let (head, row) = text.split_once('\n').unwrap();
+        assert_eq!((head.len(), row.starts_with("\"{")), (2 * MAX_DEPTH - 1, true));
+    }
+
+    /// Also for the last bytes, which an encoder holds back until its end.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn f01_a_full_disk_is_noticed_at_the_very_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = dir.path().join("e");
+        std::fs::write(&events, "{\"id\":1}\n").unwrap();
+        for packed in ["", ".gz", ".zst"] {
+            let error = write(&events, Path::new("/dev/full"), packed).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{packed}");
+        }
     }
 }
