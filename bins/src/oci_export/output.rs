@@ -109,7 +109,8 @@ impl Output {
 
     /// Returns when the export was begun that was cut short, if there is one.
     pub(super) fn begun(&self) -> Option<DateTime<Utc>> {
-        let text = fs::read_to_string(self.work()?.join(REQUEST)).ok()?;
+        let target = self.target.as_ref().filter(|target| !target.is_published())?;
+        let text = fs::read_to_string(target.work.join(REQUEST)).ok()?;
         serde_json::from_str::<Request>(&text).ok().map(|request| request.begun)
     }
 
@@ -124,9 +125,7 @@ impl Output {
         let Some(target) = &self.target else { return Ok(false) };
         let failed =
             |e: io::Error| durable::io_error(&e, &target.work).while_doing("prepare the export");
-        // Published, and the process ended before it could remove the rest.
-        let published = !target.data.exists() && !partial(&target.data).exists();
-        if (restart || published) && target.work.exists() {
+        if (restart || target.is_published()) && target.work.exists() {
             fs::remove_dir_all(&target.work).map_err(failed)?;
         }
         durable::create_private_directory(&target.work).map_err(failed)?;
@@ -171,9 +170,16 @@ impl Output {
             durable::create_private(&ready).map_err(failed)?;
         }
         fs::rename(&ready, &target.path).map_err(failed)?;
-        let parent = target.path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        durable::sync_directory(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+        durable::sync_directory(&target.path).map_err(failed)?;
         fs::remove_dir_all(&target.work).map_err(failed)
+    }
+}
+
+impl Target {
+    /// Whether there is nothing in the directory to go on with: it was published, and the process
+    /// ended before it could remove the rest.
+    fn is_published(&self) -> bool {
+        !self.data.exists() && !partial(&self.data).exists()
     }
 }
 
