@@ -6,6 +6,7 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -77,10 +78,12 @@ fn a_second_signal_ends_it_at_once() {
     for (name, code) in [("-TERM", 143), ("-INT", 130)] {
         let mut command = lab.command(&["run", "-c", "audit.toml"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        assert!(child.try_wait().unwrap().is_none(), "it should wait for its reader");
+        // It has begun to write; the pipe holds less than there is.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         signal(&child, name);
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let stopping = |line: std::io::Result<String>| line.unwrap().contains("stopping");
+        assert!(log.lines().any(stopping), "the first signal asks for a clean stop");
         assert!(child.try_wait().unwrap().is_none(), "it should wait for the batch in flight");
         signal(&child, name);
         assert_eq!(child.wait().unwrap().code(), Some(code));
