@@ -10,7 +10,7 @@ use audit_core::Clock;
 use chrono::{TimeDelta, Utc};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::runtime::Runtime;
 
 use crate::EVENTS;
@@ -78,45 +78,35 @@ fn runtime() -> Runtime {
 }
 
 pub(crate) fn postgres() -> Option<Origin> {
-    let url = variable("AUDIT_TEST_POSTGRES_URL")?;
-    let (runtime, table) = (runtime(), unique("matrix"));
-    let mut db = runtime.block_on(sqlx::PgConnection::connect(&url)).unwrap();
-    let mut run = |sql: String| {
-        runtime.block_on(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db)).unwrap();
-    };
-    run(format!(
-        "CREATE TABLE {table} (id bigint PRIMARY KEY, is_sent boolean NOT NULL DEFAULT false,
-             message text, created_at timestamptz NOT NULL DEFAULT now())"
-    ));
-    run(rows(&table));
-    let config = format!("type = \"sql\"\nurl = \"{url}\"\ntable = \"{table}\"");
-    let drop = Dropped(Some(Box::new(move || {
-        runtime
-            .block_on(sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut db))
-            .unwrap();
-    })));
-    Some(Origin::new("PostgreSQL", config, 1, drop))
+    let columns = "message text, created_at timestamptz NOT NULL DEFAULT now()";
+    server::<sqlx::PgConnection>("PostgreSQL", "AUDIT_TEST_POSTGRES_URL", columns)
 }
 
 pub(crate) fn mariadb() -> Option<Origin> {
-    let url = variable("AUDIT_TEST_MARIADB_URL")?;
+    let columns = "message longtext, created_at timestamp NOT NULL DEFAULT now()";
+    server::<sqlx::MySqlConnection>("MariaDB", "AUDIT_TEST_MARIADB_URL", columns)
+}
+
+/// A table of a database server. It is removed with the origin.
+fn server<C>(name: &'static str, variable: &str, columns: &str) -> Option<Origin>
+where
+    C: Connection + 'static,
+    for<'c> &'c mut C: Executor<'c>,
+{
+    let url = self::variable(variable)?;
     let (runtime, table) = (runtime(), unique("matrix"));
-    let mut db = runtime.block_on(sqlx::MySqlConnection::connect(&url)).unwrap();
-    let mut run = |sql: String| {
-        runtime.block_on(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db)).unwrap();
+    let mut db = runtime.block_on(C::connect(&url)).unwrap();
+    let mut run = move |sql: String| {
+        runtime.block_on((&mut db).execute(AssertSqlSafe(sql))).unwrap();
     };
     run(format!(
         "CREATE TABLE {table} (id bigint PRIMARY KEY, is_sent boolean NOT NULL DEFAULT false,
-             message longtext, created_at timestamp NOT NULL DEFAULT now())"
+             {columns})"
     ));
     run(rows(&table));
     let config = format!("type = \"sql\"\nurl = \"{url}\"\ntable = \"{table}\"");
-    let drop = Dropped(Some(Box::new(move || {
-        runtime
-            .block_on(sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut db))
-            .unwrap();
-    })));
-    Some(Origin::new("MariaDB", config, 1, drop))
+    let drop = Dropped(Some(Box::new(move || run(format!("DROP TABLE {table}")))));
+    Some(Origin::new(name, config, 1, drop))
 }
 
 /// Cleans up when the cell is done.
