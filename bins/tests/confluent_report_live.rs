@@ -15,6 +15,8 @@
 mod common;
 #[path = "common/confluent.rs"]
 mod confluent;
+#[path = "common/random.rs"]
+mod random;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -287,16 +289,12 @@ impl Drop for Index {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
 /// A download is killed again and again while the topic grows; in the end each event is in the file
 /// once.
 #[test]
 fn killed_at_any_moment_each_event_is_in_the_file_once() {
-    let kills = number("AUDIT_SOAK_ROUNDS", 10);
-    let events = number("AUDIT_SOAK_EVENTS", 20_000);
+    let kills = u64::from(random::rounds(10));
+    let events = random::number("AUDIT_SOAK_EVENTS").unwrap_or(20_000);
     let Some(topic) = Topic::new(4) else { return };
     let site = Site::new();
     topic.produce((0..events / 2).map(record));

@@ -8,6 +8,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test may")]
 
 mod common;
+#[path = "common/random.rs"]
+mod random;
 
 use std::fs::File;
 use std::io::Read;
@@ -15,38 +17,21 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use common::{Lab, assert_each_once, config};
+use random::{Random, rounds};
 
 const ROWS_A_ROUND: u32 = 40;
 /// After this many kills it begins anew, so that the table stays small.
 const KILLS_A_LAB: u32 = 50;
 
-fn number(name: &str) -> Option<u32> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
-
-/// A small generator of numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 fn soak(output: &str, kills: u32, read: fn(&Lab, &str) -> Vec<String>) {
-    let kills = number("AUDIT_SOAK_ROUNDS").unwrap_or(kills);
-    let seed = u64::from(number("AUDIT_SOAK_SEED").unwrap_or(1));
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (kills, mut random) = (rounds(kills), Random::new());
     let (mut done, mut runs) = (0, 0);
     while done < kills {
         let this = KILLS_A_LAB.min(kills - done);
         runs += soak_one(output, this, &mut random, read);
         done += this;
     }
-    println!("{output}: killed {kills} times in {runs} runs, seed {seed}");
+    println!("{output}: killed {kills} times in {runs} runs, seed {}", random.seed);
 }
 
 /// Returns how many runs it took to kill that many before they ended by themselves.

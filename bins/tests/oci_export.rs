@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/oci.rs"]
 mod oci;
+#[path = "common/random.rs"]
+mod random;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -344,13 +346,12 @@ fn an_export_that_was_cut_short_goes_on_and_only_as_it_was_begun() {
 }
 
 /// So many kills; more with the environment's `AUDIT_SOAK_ROUNDS`.
-const KILLS: u64 = 100;
+const KILLS: u32 = 100;
 
 #[test]
 fn killed_at_any_moment_the_array_is_whole_in_the_end() {
     const EVENTS: i64 = 31 * 24;
-    let kills = std::env::var("AUDIT_SOAK_ROUNDS").ok().and_then(|n| n.parse().ok());
-    let kills: u64 = kills.unwrap_or(KILLS);
+    let kills = random::rounds(KILLS);
     let site = Site::new(EVENTS);
     site.fake.lock().latency = Duration::from_micros(300);
     let (mut killed, mut exports, mut life) = (0, 0, 60_000);

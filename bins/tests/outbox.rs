@@ -18,6 +18,8 @@
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "tests of the sink use the rest")]
 #[path = "../../audit-sink-elastic/tests/common/live.rs"]
 mod live;
+#[path = "common/random.rs"]
+mod random;
 #[path = "outbox/service.rs"]
 mod service;
 
@@ -27,6 +29,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use live::Live;
+use random::Random;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -46,9 +49,7 @@ async fn role() {
 #[tokio::test]
 async fn a08_what_is_committed_is_one_document_and_what_is_rolled_back_is_none() {
     let test = "a08_what_is_committed_is_one_document_and_what_is_rolled_back_is_none";
-    let rounds = number("AUDIT_SOAK_ROUNDS").unwrap_or(ROUNDS);
-    let seed = u64::from(number("AUDIT_SOAK_SEED").unwrap_or(1));
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (rounds, mut random) = (random::rounds(ROUNDS), Random::new());
     let (mut done, mut toll) = (0, Toll::default());
     while done < rounds {
         let Some(live) = Live::find(test) else { return };
@@ -69,7 +70,7 @@ async fn a08_what_is_committed_is_one_document_and_what_is_rolled_back_is_none()
     let telling = toll.service_kills.min(toll.sender_kills) > rounds / 4
         && toll.committed.min(toll.rolled_back) > toll.requests / 10;
     assert!(telling || rounds < 10, "{toll:?}");
-    println!("seed {seed}: {toll:?}");
+    println!("seed {}: {toll:?}", random.seed);
 }
 
 /// What becomes of a request, as far as it is in the service's hands.
@@ -197,12 +198,12 @@ impl Site {
         let requests: Vec<_> = (0..REQUESTS_A_ROUND)
             .map(|n| {
                 let number = (self.requests.len() + n) as i64;
-                let (fate, begins) = (Fate::any(random), random.moment() / 2);
+                let (fate, begins) = (Fate::any(random), moment(random) / 2);
                 let url = format!("{base}/{number}/{}", fate.name());
                 tokio::spawn(ask(self.client.clone(), url, number, fate, begins))
             })
             .collect();
-        tokio::time::sleep(random.moment()).await;
+        tokio::time::sleep(moment(random)).await;
         let victims = random.below(5);
         if victims >= 2 {
             toll.service_kills += 1;
@@ -337,22 +338,7 @@ impl Drop for Process {
     }
 }
 
-/// A small generator of numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn moment(&mut self) -> Duration {
-        Duration::from_micros(self.below(ROUND))
-    }
-}
-
-fn number(name: &str) -> Option<u32> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
+/// Returns a moment of a round.
+fn moment(random: &mut Random) -> Duration {
+    Duration::from_micros(random.below(ROUND))
 }

@@ -16,11 +16,14 @@
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "tests of the sink use the rest")]
 #[path = "../../audit-sink-elastic/tests/common/live.rs"]
 mod live;
+#[path = "common/random.rs"]
+mod random;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use live::Live;
+use random::{Random, rounds};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::runtime::Runtime;
@@ -123,22 +126,6 @@ impl Drop for Site {
     }
 }
 
-/// A small generator of numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn number(name: &str) -> Option<u32> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
-
 /// What kills came to.
 #[derive(Default)]
 struct Toll {
@@ -196,9 +183,7 @@ fn killed_at_any_moment_each_row_is_one_document() {
         println!("skipped: AUDIT_TEST_POSTGRES_URL is not set");
         return;
     };
-    let kills = number("AUDIT_SOAK_ROUNDS").unwrap_or(KILLS);
-    let seed = u64::from(number("AUDIT_SOAK_SEED").unwrap_or(1));
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (kills, mut random) = (rounds(KILLS), Random::new());
     let (mut done, mut toll, mut live) = (0, Toll::default(), Some(live));
     while done < kills {
         let this = KILLS_A_SITE.min(kills - done);
@@ -209,6 +194,7 @@ fn killed_at_any_moment_each_row_is_one_document() {
     let Toll { runs, rows, between } = toll;
     println!(
         "killed {kills} times in {runs} runs over {rows} rows, {between} times between writing and \
-         marking, seed {seed}"
+         marking, seed {}",
+        random.seed
     );
 }
