@@ -1,27 +1,36 @@
+mod group;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use audit_core::{Error, ErrorKind, Result};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, warn};
 
+use self::group::Membership;
+pub(crate) use self::group::{Change, Start};
 use crate::error::{self, Trouble};
 use crate::settings::Settings;
 
 /// A connection to the cluster that reads from positions of our own. Its calls block.
 pub(crate) struct Client {
-    consumer: BaseConsumer<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     topic: String,
     timeout: Duration,
+    /// Whether a group decides what is assigned.
+    grouped: bool,
+    /// Tells the group how far its partitions are done, once it is joined.
+    teller: Option<JoinHandle<()>>,
 }
 
 /// What the broker keeps of a partition: offsets from `low`, up to but without `high`.
@@ -47,15 +56,21 @@ impl Client {
             .client()?
             .create_with_context(Context::default())
             .map_err(|e| error::of_kafka(&e, None))?;
+        let consumer = Arc::new(consumer);
         let config = &settings.config;
-        Ok(Self { consumer, topic: config.topic.clone(), timeout: config.timeout })
+        let grouped = config.group.is_some();
+        let (topic, timeout) = (config.topic.clone(), config.timeout);
+        Ok(Self { consumer, topic, timeout, grouped, teller: None })
     }
 
-    /// Stops reading and forgets what connections complained of.
-    pub(crate) fn rest(&self) -> Result<()> {
-        self.consumer.unassign().map_err(|e| self.explain(&e))?;
+    /// Stops reading. Not for a member of a group.
+    pub(crate) fn unassign(&self) -> Result<()> {
+        self.consumer.unassign().map_err(|e| self.explain(&e))
+    }
+
+    /// Forgets what connections complained of.
+    pub(crate) fn calm(&self) {
         *self.consumer.context().trouble() = None;
-        Ok(())
     }
 
     /// Asks for the topic's partitions.
@@ -87,11 +102,17 @@ impl Client {
 
     /// Reads on from these positions.
     pub(crate) fn assign(&self, positions: &BTreeMap<i32, i64>) -> Result<()> {
+        self.list(positions)
+            .and_then(|list| self.consumer.assign(&list))
+            .map_err(|e| self.explain(&e))
+    }
+
+    fn list(&self, positions: &BTreeMap<i32, i64>) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::with_capacity(positions.len());
-        let added = positions.iter().try_for_each(|(partition, offset)| {
-            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
-        });
-        added.and_then(|()| self.consumer.assign(&list)).map_err(|e| self.explain(&e))
+        for (partition, offset) in positions {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
+        }
+        Ok(list)
     }
 
     /// Waits for what comes next, at most so long.
@@ -111,8 +132,12 @@ impl Client {
             }
             Some(Err(error)) => match error.rdkafka_error_code() {
                 Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Ok(Next::Gone),
-                // Told of in detail by `Context::error`; no group is used.
-                Some(code) if of_connection(code) || of_group(code) => Ok(Next::Nothing),
+                // Told of in detail by `Context::error`.
+                Some(code) if of_connection(code) || of_coordinator(code) => Ok(Next::Nothing),
+                // Asked for by the library, though no group is used.
+                Some(Code::GroupAuthorizationFailed) if !self.grouped => Ok(Next::Nothing),
+                // What was ours is taken next.
+                Some(Code::PollExceeded) if self.grouped => Ok(Next::Nothing),
                 _ => Err(self.explain(&error)),
             },
         }
@@ -148,6 +173,7 @@ impl Client {
             let code = error.rdkafka_error_code();
             let passing = code.is_some_and(|code| {
                 of_connection(code)
+                    || of_coordinator(code)
                     || matches!(code, Code::OperationTimedOut | Code::RequestTimedOut)
             });
             if self.is_idle() {
@@ -209,17 +235,27 @@ fn of_connection(code: Code) -> bool {
     )
 }
 
-fn of_group(code: Code) -> bool {
-    matches!(code, Code::CoordinatorNotAvailable | Code::GroupAuthorizationFailed)
+/// Whether it passes once the group has a coordinator again.
+fn of_coordinator(code: Code) -> bool {
+    matches!(
+        code,
+        Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::WaitingForCoordinator
+    )
 }
 
 /// What librdkafka calls back.
 #[derive(Default)]
-pub(crate) struct Context(Mutex<Option<Trouble>>);
+pub(crate) struct Context {
+    trouble: Mutex<Option<Trouble>>,
+    membership: Membership,
+}
 
 impl Context {
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, new: Trouble) {
@@ -259,5 +295,3 @@ impl ClientContext for Context {
         }
     }
 }
-
-impl ConsumerContext for Context {}

@@ -25,6 +25,10 @@ pub struct ConfluentConfig {
     /// The source's name in its events. Default `confluent`.
     #[serde(default = "default_name")]
     pub name: String,
+    /// Shares the topic's partitions with the other instances that name the same consumer group.
+    /// Default: no group, every partition is read.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Encrypts the connection. An empty table trusts the authorities that the system trusts.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
@@ -73,6 +77,7 @@ impl ConfluentConfig {
             brokers: vec![brokers.to_owned()],
             topic: default_topic(),
             name: default_name(),
+            group: None,
             tls: None,
             sasl: None,
             allow_gaps: false,
@@ -280,6 +285,7 @@ mod tests {
             brokers = ["a:1", "b:2"]
             topic = "t"
             name = "audit"
+            group = "shippers"
             allow_gaps = true
             retention = "3days"
             loss_warning = "2h"

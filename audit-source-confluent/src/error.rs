@@ -114,14 +114,23 @@ pub(crate) fn of_code(code: Code, trouble: Option<&Trouble>) -> Error {
     let message = match kind {
         ErrorKind::Auth => "the right to read is missing",
         ErrorKind::Config if is_missing(code) => "the topic is not there",
+        ErrorKind::Config | ErrorKind::Conflict if is_of_membership(code) => {
+            "the group does not take this member"
+        }
         ErrorKind::Config => "the broker does not take what is configured",
         ErrorKind::InvalidData => "what the broker sent cannot be read",
         ErrorKind::Timeout => "the brokers did not answer in time",
         _ => "the brokers cannot be read from now",
     };
     let hint = match code {
-        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed => {
-            Some("grant READ and DESCRIBE on the topic")
+        Code::TopicAuthorizationFailed => Some("grant READ and DESCRIBE on the topic"),
+        Code::GroupAuthorizationFailed => Some("grant READ on the consumer group: see `group`"),
+        Code::InconsistentGroupProtocol => {
+            Some("its other members share in another way: give `group` a name of its own")
+        }
+        Code::InvalidSessionTimeout => Some("the broker bounds `session.timeout.ms`"),
+        Code::FencedInstanceId => {
+            Some("another instance runs with the same `group.instance.id`: each needs its own")
         }
         code if is_missing(code) => Some("is `topic` right, and are these its cluster's brokers?"),
         _ => None,
@@ -132,6 +141,30 @@ pub(crate) fn of_code(code: Code, trouble: Option<&Trouble>) -> Error {
 fn is_missing(code: Code) -> bool {
     let missing = [Code::UnknownTopic, Code::UnknownTopicOrPartition, Code::UnknownPartition];
     missing.contains(&code)
+}
+
+/// Whether the group will not have a member like this.
+fn is_of_membership(code: Code) -> bool {
+    matches!(
+        code,
+        Code::FencedInstanceId
+            | Code::GroupMaxSizeReached
+            | Code::InconsistentGroupProtocol
+            | Code::InvalidGroupId
+            | Code::InvalidSessionTimeout
+    )
+}
+
+/// Whether it only says that the group is being, or was, shared out anew.
+pub(crate) fn is_of_rebalance(code: Code) -> bool {
+    matches!(
+        code,
+        Code::IllegalGeneration
+            | Code::NoOffset
+            | Code::NotCoordinator
+            | Code::RebalanceInProgress
+            | Code::UnknownMemberId
+    )
 }
 
 fn kind(code: Code) -> ErrorKind {
@@ -150,7 +183,12 @@ fn kind(code: Code) -> ErrorKind {
         | Code::UnsupportedFeature
         | Code::UnsupportedVersion
         | Code::UnsupportedSASLMechanism
+        | Code::GroupMaxSizeReached
+        | Code::InconsistentGroupProtocol
+        | Code::InvalidGroupId
+        | Code::InvalidSessionTimeout
         | Code::SSL => ErrorKind::Config,
+        Code::FencedInstanceId => ErrorKind::Conflict,
         Code::BadMessage | Code::BadCompression | Code::InvalidMessage => ErrorKind::InvalidData,
         Code::MessageTimedOut
         | Code::RequestTimedOut

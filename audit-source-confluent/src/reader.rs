@@ -1,3 +1,5 @@
+mod share;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use tracing::{debug, info, warn};
 
+use self::share::Share;
 use crate::client::{Client, Kept, Next};
 use crate::position::Position;
 use crate::record::{Found, Record, Records};
@@ -18,7 +21,7 @@ use crate::settings::Settings;
 /// How often how far reading is behind is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads the topic from positions of its own, one blocking call at a time.
+/// Reads the topic from positions of its own, or of its group, one blocking call at a time.
 #[derive(Debug)]
 pub(crate) struct Reader {
     settings: Arc<Settings>,
@@ -27,17 +30,21 @@ pub(crate) struct Reader {
     clock: Clock,
     report: Report,
     retention: Option<Duration>,
+    share: Share,
+    /// Where to go on; also in partitions that others of the group read now.
     position: Position,
     /// Whether fetching has begun. It waits for the first read.
     fetching: bool,
     /// The end of each partition when the position was taken; where the first rest is due.
     goals: BTreeMap<i32, i64>,
-    /// The end of each partition when it was last asked for.
+    /// The end of each partition that is read, when it was last asked for.
     ends: BTreeMap<i32, i64>,
     asked: Instant,
     /// Partitions of which all was read that was there.
     drained: BTreeSet<i32>,
     rested: bool,
+    /// What ended the read before, which had records.
+    failed: Option<Error>,
     /// Read, and too large for the batch before. It is behind the position.
     held: Option<(i32, i64, Record)>,
     repeats: Repeats,
@@ -58,6 +65,7 @@ impl Reader {
             client: Client::new(&settings)?,
             records: Records::new(&settings.config.name, settings.config.max_record_bytes),
             repeats: Repeats::of(settings.config.repeat_window),
+            share: Share::of(settings.config.group.as_ref()),
             position: Position { topic: settings.config.topic.clone(), ..Position::default() },
             settings,
             clock,
@@ -69,6 +77,7 @@ impl Reader {
             asked: Instant::now(),
             drained: BTreeSet::new(),
             rested: false,
+            failed: None,
             held: None,
             lag: Lag::default(),
             looked: Instant::now(),
@@ -85,7 +94,11 @@ impl Reader {
     /// Finds out whether the topic can be read.
     pub(crate) fn check(&self) -> Result<()> {
         let first = self.client.partitions()?[0];
-        self.client.kept(first).map(drop)
+        self.client.kept(first)?;
+        if self.settings.config.group.is_some() {
+            self.client.committed(&[first])?;
+        }
+        Ok(())
     }
 
     /// Goes to the position; nothing is fetched yet.
@@ -95,13 +108,16 @@ impl Reader {
     pub(crate) fn open(&mut self, from: Option<&Cursor>) -> Result<()> {
         let topic = &self.settings.config.topic;
         let known = from.map(|cursor| Position::decode(cursor, topic)).transpose()?;
-        self.client.rest()?;
-        (self.fetching, self.rested, self.held, self.waiting_since) = (false, false, None, None);
+        if self.goes_on_from(known.as_ref()) {
+            self.client.calm();
+            return self.client.partitions().map(drop);
+        }
+        self.stop()?;
+        (self.rested, self.waiting_since) = (false, None);
+        self.failed = None;
         self.repeats.clear();
-        self.drained.clear();
-        self.goals.clear();
-        self.ends.clear();
-        self.lag = Lag::default();
+        self.forget_all();
+        self.position.next.clear();
         let partitions = self.client.partitions()?;
         let known = known.map(|position| position.next);
         if let Some(lost) = known.iter().flat_map(BTreeMap::keys).find(|p| !partitions.contains(p))
@@ -113,11 +129,15 @@ impl Reader {
             .with("partition", lost)
             .with_hint("set the checkpoint anew to read it from its beginning"));
         }
-        self.position.next.clear();
-        for partition in partitions {
+        if let Some(known) = &known {
+            self.position.next.clone_from(known);
+        }
+        self.client.saved(&self.position.next);
+        for partition in self.share.at_once(partitions) {
             let next = known.as_ref().map(|known| known.get(&partition).copied().unwrap_or(0));
             self.place(partition, next)?;
         }
+        self.show_partitions();
         (self.looked, self.asked) = (Instant::now(), Instant::now());
         Ok(())
     }
@@ -138,6 +158,27 @@ impl Reader {
         }
         self.position.next.insert(partition, next);
         Ok(())
+    }
+
+    /// Reads a partition no more. Where to go on in it stays known.
+    fn forget(&mut self, partition: i32) {
+        self.ends.remove(&partition);
+        self.goals.remove(&partition);
+        self.drained.remove(&partition);
+        self.lag.stored.remove(&partition);
+        self.held.take_if(|(of, ..)| *of == partition);
+    }
+
+    fn forget_all(&mut self) {
+        self.ends.clear();
+        self.goals.clear();
+        self.drained.clear();
+        self.lag = Lag::default();
+        self.held = None;
+    }
+
+    fn show_partitions(&self) {
+        self.report.lock().partitions = self.ends.keys().copied().collect();
     }
 
     /// Goes over what is gone if that is allowed, and returns where to go on.
@@ -178,15 +219,19 @@ impl Reader {
 
     /// Returns the next records. `asked` ends when nobody waits for the answer any more.
     pub(crate) fn read(&mut self, limit: Limit, asked: &Weak<()>) -> Result<Read> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if let Some(read) = self.follow_group()? {
+            return Ok(read);
+        }
         if self.is_drained() && !self.rested && self.held.is_none() {
             // All is read that was there: a run that does not follow ends here.
             self.rested = true;
             return Ok(Read::Idle(Duration::ZERO));
         }
         if !self.fetching {
-            self.client.assign(&self.position.next)?;
-            self.fetching = true;
-            self.waiting_since = Some(Instant::now());
+            self.start()?;
         }
         let mut batch = Gathered::default();
         if let Some((partition, offset, record)) = self.held.take() {
@@ -201,7 +246,15 @@ impl Reader {
             let left = deadline.saturating_duration_since(Instant::now());
             // What is there already is taken along, and nothing more is waited for.
             let wait = if batch.records > 0 { Duration::ZERO } else { left.min(SLICE) };
-            match self.client.next(wait)? {
+            let next = match self.client.next(wait) {
+                // First what was read.
+                Err(error) if batch.read > 0 => {
+                    self.failed = Some(error);
+                    break;
+                }
+                next => next?,
+            };
+            match next {
                 Next::Message(message) => {
                     let (partition, offset) = (message.partition(), message.offset());
                     if let Some(at) = stored(&message) {
@@ -227,6 +280,11 @@ impl Reader {
                     break;
                 }
                 Next::Gone => return self.go_over_gaps(),
+                Next::Nothing if batch.read == 0 && self.client.has_change() => {
+                    if let Some(read) = self.follow_group()? {
+                        return Ok(read);
+                    }
+                }
                 Next::Nothing if batch.read > 0 || self.client.is_refused() || left.is_zero() => {
                     break;
                 }
@@ -249,8 +307,11 @@ impl Reader {
         self.overdue()
     }
 
-    /// Nothing came though there is something.
+    /// Nothing came though there is something, or the group did not say yet what is read here.
     fn overdue(&mut self) -> Result<Read> {
+        if self.ends.is_empty() {
+            return self.nothing();
+        }
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.settings.config.timeout {
             return Err(Error::new(
@@ -260,7 +321,11 @@ impl Reader {
         }
         // Of a topic that was deleted the library says nothing.
         self.client.partitions()?;
-        // Not idle, which would end a run before it has all.
+        self.nothing()
+    }
+
+    /// Not idle, which would end a run before it has all.
+    fn nothing(&self) -> Result<Read> {
         Ok(Read::Batch(Batch::new(Vec::new(), self.position.encode()?)))
     }
 
@@ -272,7 +337,7 @@ impl Reader {
             self.looked = Instant::now();
             let partitions = self.client.partitions()?;
             let new = partitions.into_iter().filter(|p| !self.position.next.contains_key(p));
-            for partition in new.collect::<Vec<_>>() {
+            for partition in self.share.at_once(new.collect()) {
                 info!(topic = self.settings.config.topic, partition, "a new partition");
                 self.place(partition, Some(0))?;
                 self.fetching = false;
@@ -284,12 +349,16 @@ impl Reader {
 
     /// Compares every position with what is kept, and goes on behind the gaps if that is allowed.
     fn go_over_gaps(&mut self) -> Result<Read> {
-        self.fetching = false;
-        self.client.rest()?;
-        for (partition, next) in self.position.next.clone() {
-            self.place(partition, Some(next))?;
+        self.stop()?;
+        let partitions: Vec<_> = self.ends.keys().copied().collect();
+        for partition in &partitions {
+            let next = self.position.next.get(partition).copied();
+            self.place(*partition, next)?;
         }
-        Ok(Read::Batch(Batch::new(Vec::new(), self.position.encode()?)))
+        if self.share.at_once(partitions).is_empty() {
+            self.forget_all();
+        }
+        self.nothing()
     }
 
     /// Whether everything was read that was there when the position was taken, or later.
@@ -298,7 +367,7 @@ impl Reader {
             self.drained.contains(partition)
                 || self.position.next.get(partition).is_some_and(|next| next >= end)
         };
-        self.goals.iter().all(reached)
+        self.is_settled_in() && self.goals.iter().all(reached)
     }
 
     fn take(&mut self, batch: &mut Gathered, partition: i32, offset: i64, record: Record) {
@@ -324,10 +393,10 @@ impl Reader {
     fn tell(&mut self) {
         if self.asked.elapsed() >= self.settings.config.refresh_interval {
             self.asked = Instant::now();
-            for partition in self.position.next.keys() {
+            for (partition, end) in &mut self.ends {
                 // Only figures depend on it: what is wrong shows in reading.
                 let Ok(kept) = self.client.kept(*partition) else { break };
-                self.ends.insert(*partition, kept.high);
+                *end = kept.high;
             }
         }
         let next = &self.position.next;

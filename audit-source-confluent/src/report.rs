@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub struct Counts {
     pub without_time: u64,
     /// What was removed before it was read, and gone over because of `allow_gaps`.
     pub gaps: Vec<Gap>,
+    /// The partitions that are read here: those that the group gave, or all.
+    pub partitions: BTreeSet<i32>,
     /// How much is still to be read.
     pub backlog: Backlog,
 }

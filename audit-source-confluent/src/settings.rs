@@ -16,8 +16,11 @@ const FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "progress is in the checkpoint"),
     ("enable.auto.offset.store", "progress is in the checkpoint"),
     ("enable.partition.eof", "it is always on"),
+    ("group.id", "use the option `group`"),
+    ("group.protocol", "partitions are handed over by the classic protocol"),
     ("log.queue", "logs go where the program's go"),
     ("metadata.broker.list", "use the option `brokers`"),
+    ("partition.assignment.strategy", "partitions are handed over one by one"),
     ("queued.max.messages.kbytes", "use the option `max_buffer_bytes`"),
 ];
 
@@ -36,6 +39,9 @@ impl Settings {
         topic_name(&config.topic)?;
         if config.name.is_empty() {
             return Err(bad("name", "must not be empty"));
+        }
+        if config.group.as_ref().is_some_and(|g| g.is_empty() || g.contains(char::is_control)) {
+            return Err(bad("group", "not a group's name"));
         }
         at_least(config.timeout, Duration::from_millis(100), "timeout")?;
         at_least(config.refresh_interval, Duration::from_millis(1), "refresh_interval")?;
@@ -84,8 +90,11 @@ impl Settings {
         let buffer = self.config.max_buffer_bytes;
         for (name, value) in [
             ("client.id", "audit-source-confluent".to_owned()),
-            // No group is joined: a consumer has to be given one all the same.
-            ("group.id", "audit-source-confluent".to_owned()),
+            // A consumer has to be given one, also if it joins none.
+            (
+                "group.id",
+                self.config.group.as_deref().unwrap_or("audit-source-confluent").to_owned(),
+            ),
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
             ("enable.partition.eof", "true".to_owned()),
@@ -97,6 +106,12 @@ impl Settings {
             ("fetch.error.backoff.ms", "100".to_owned()),
         ] {
             client.set(name, value);
+        }
+        if self.config.group.is_some() {
+            client.set("partition.assignment.strategy", "cooperative-sticky");
+            // Who leads the group looks for new partitions.
+            let refresh = self.config.refresh_interval.as_millis().clamp(10, 3_600_000);
+            client.set("topic.metadata.refresh.interval.ms", refresh.to_string());
         }
         for (name, value) in &self.config.properties {
             client.set(name.as_str(), value.expose());
@@ -236,6 +251,8 @@ mod tests {
         error(|c| c.topic = "no topic".to_owned());
         error(|c| c.topic = "..".to_owned());
         error(|c| c.name.clear());
+        error(|c| c.group = Some(String::new()));
+        error(|c| c.group = Some("a\nb".to_owned()));
         error(|c| c.timeout = Duration::ZERO);
         error(|c| c.max_record_bytes = 10);
         error(|c| c.max_buffer_bytes = 10);
@@ -274,6 +291,26 @@ mod tests {
             assert_eq!(client.get("security.protocol"), Some(expected));
             assert!(client.create_native_config().is_ok());
         }
+    }
+
+    #[test]
+    fn a_group_is_joined_only_if_it_is_named() {
+        let mut config = ConfluentConfig::new("a:1");
+        let client = Settings::parse(config.clone()).unwrap().client().unwrap();
+        assert_eq!(client.get("partition.assignment.strategy"), None);
+        config.group = Some("shippers".to_owned());
+        config.refresh_interval = Duration::from_millis(1);
+        config.properties.insert("group.instance.id".to_owned(), "one".into());
+        let client = Settings::parse(config).unwrap().client().unwrap();
+        for (name, value) in [
+            ("group.id", "shippers"),
+            ("group.instance.id", "one"),
+            ("enable.auto.commit", "false"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+        ] {
+            assert_eq!(client.get(name), Some(value));
+        }
+        assert!(client.create_native_config().is_ok());
     }
 
     #[test]

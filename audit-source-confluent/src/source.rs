@@ -125,6 +125,14 @@ impl Source for ConfluentSource {
         self.block("read the topic", move |reader, asked| reader.read(limit, asked)).await
     }
 
+    async fn committed(&mut self, cursor: &Cursor) -> Result<()> {
+        if self.settings.config.group.is_none() {
+            return Ok(());
+        }
+        let cursor = cursor.clone();
+        self.block("commit to the group", move |reader, _| reader.committed(&cursor)).await
+    }
+
     fn kept_until(&self) -> Option<DateTime<Utc>> {
         let retention = self.retention.filter(|kept| *kept != Duration::MAX)?;
         self.report.lock().backlog.oldest?.checked_add_signed(TimeDelta::from_std(retention).ok()?)

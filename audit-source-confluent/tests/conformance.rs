@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use audit_core::testkit::{SourceHarness, World, crash_at_every_call};
 use audit_core::{Cursor, ErrorKind, EventId, Limit, Read, Result, Source};
 use audit_source_confluent::{ConfluentConfig, ConfluentSource};
-use common::{Mock, Orders, id, produce, record};
+use common::{Live, Mock, Orders, id, produce, record};
 use rdkafka::ClientConfig;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Resp};
 
@@ -26,6 +26,8 @@ struct Topic {
     partitions: i32,
     next: usize,
     fault: Fault,
+    /// How many groups were made: each source has one of its own, if any.
+    groups: Option<usize>,
 }
 
 impl Topic {
@@ -33,7 +35,19 @@ impl Topic {
         let mock = Mock::with_topic(partitions);
         let (orders, config, client) = (Some(mock.orders()), mock.config(), mock.client());
         let fault = Fault::default();
-        Self { keeper: Box::new(mock), orders, config, client, partitions, next: 0, fault }
+        let keeper = Box::new(mock);
+        Self { keeper, orders, config, client, partitions, next: 0, fault, groups: None }
+    }
+
+    /// A real topic whose sources are members of a group. Without a broker it is none of both.
+    fn shared(partitions: i32) -> Self {
+        let Some(live) = Live::with_topic("in a group", partitions) else {
+            return Self::mock(partitions);
+        };
+        let (config, client, fault) = (live.config(), live.client(), Fault::default());
+        let keeper = Box::new(live);
+        let groups = Some(0);
+        Self { keeper, orders: None, config, client, partitions, next: 0, fault, groups }
     }
 
     fn add(&self, texts: impl IntoIterator<Item = String>) {
@@ -48,7 +62,12 @@ impl Topic {
 impl SourceHarness for Topic {
     async fn source(&mut self) -> Box<dyn Source> {
         let _keeper = &self.keeper;
-        let source = ConfluentSource::new(self.config.clone()).unwrap();
+        let mut config = self.config.clone();
+        if let Some(groups) = &mut self.groups {
+            *groups += 1;
+            config.group = Some(format!("{}-{groups}", config.topic));
+        }
+        let source = ConfluentSource::new(config).unwrap();
         Box::new(Faulty { source, orders: self.orders.clone(), fault: Arc::clone(&self.fault) })
     }
 
@@ -94,7 +113,8 @@ impl SourceHarness for Topic {
     }
 
     fn limit(&self) -> Limit {
-        Limit::default().wait(Duration::from_millis(300))
+        // To join a group takes a while.
+        Limit::default().wait(Duration::from_millis(if self.groups.is_some() { 3000 } else { 300 }))
     }
 }
 
@@ -186,6 +206,24 @@ mod three_partitions {
     audit_core::conformance!(
         source: start,
         except: { s07_finds_a_late_record_once: "a partition is only ever appended to" }
+    );
+}
+
+/// What the group was told counts as well as the cursor, so each source has a group that was told
+/// nothing. `tests/group.rs` has what else there is to a group.
+mod in_a_group {
+    use super::*;
+
+    async fn start() -> Topic {
+        Topic::shared(2)
+    }
+
+    audit_core::conformance!(
+        source: start,
+        except: {
+            s07_finds_a_late_record_once: "a partition is only ever appended to",
+            s09_reports_a_failure_with_its_kind: "a real broker does not fail on demand"
+        }
     );
 }
 

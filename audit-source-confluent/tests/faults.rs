@@ -3,7 +3,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audit_core::testkit::{MemoryDestination, SinkHarness as _};
 use audit_core::{
@@ -11,6 +11,7 @@ use audit_core::{
 };
 use audit_source_confluent::ConfluentSource;
 use common::{Mock, drain, id, limit, produce, record};
+use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Resp};
 
 fn texts(mock: &Mock, texts: &[String]) {
     let records: Vec<_> = texts.iter().map(|t| (0, t.clone(), 1_770_000_000_000)).collect();
@@ -93,4 +94,67 @@ async fn brokers_that_are_away_while_reading_are_unavailable_and_nothing_is_lost
     texts(&mock, &[record(2)]);
     source.open(Some(&cursor)).await.unwrap();
     assert_eq!(drain(&mut source).await.unwrap().ids(), [id(2)]);
+}
+
+#[tokio::test]
+async fn a_missing_right_on_the_group_is_named() {
+    let mock = Mock::with_topic(1);
+    let mut config = mock.config();
+    config.group = Some("shippers".to_owned());
+    let refused = [Resp::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 1000];
+    mock.orders().give(move |cluster| cluster.request_errors(Api::OffsetFetch, &refused));
+    let mut source = ConfluentSource::new(config).unwrap();
+    let error = source.check().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, false), "{error:?}");
+    assert!(error.hint().unwrap().contains("consumer group"), "{error:?}");
+
+    // It may be seen, but not joined.
+    mock.orders().give(move |cluster| {
+        cluster.clear_request_errors(Api::OffsetFetch);
+        cluster.request_errors(Api::JoinGroup, &refused);
+    });
+    source.check().await.unwrap();
+    source.open(None).await.unwrap();
+    let error = drain(&mut source).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, false), "{error:?}");
+    assert!(error.hint().unwrap().contains("consumer group"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_member_stays_one_while_brokers_are_away_and_nothing_is_lost_or_read_again() {
+    let mock = Mock::with_topic(1);
+    texts(&mock, &[record(1)]);
+    let mut config = mock.config();
+    config.group = Some("shippers".to_owned());
+    config.timeout = Duration::from_secs(1);
+    let mut source = ConfluentSource::new(config).unwrap();
+    source.open(None).await.unwrap();
+    let first = drain(&mut source).await.unwrap();
+    assert_eq!(first.ids(), [id(1)]);
+    let cursor = first.cursor.unwrap();
+    source.committed(&cursor).await.unwrap();
+    mock.orders().give(|cluster| cluster.broker_down(1).unwrap());
+    let error = loop {
+        match source.read(limit()).await {
+            Err(error) => break error,
+            Ok(read) => assert!(matches!(read, Read::Idle(_)), "{read:?}"),
+        }
+    };
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+    assert!(source.open(Some(&cursor)).await.unwrap_err().is_retryable());
+    mock.orders().give(|cluster| cluster.broker_up(1).unwrap());
+    texts(&mock, &[record(2)]);
+    source.open(Some(&cursor)).await.unwrap();
+    source.committed(&cursor).await.unwrap();
+    let began = Instant::now();
+    let rest = loop {
+        if let Read::Batch(batch) = source.read(limit()).await.unwrap() {
+            break batch.events;
+        }
+    };
+    assert_eq!((rest.len(), rest[0].id.as_str()), (1, &*id(2)));
+    // To join again would have taken this cluster three seconds.
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // To leave is not waited for for ever either.
+    mock.orders().give(|cluster| cluster.broker_down(1).unwrap());
 }
