@@ -51,6 +51,9 @@ pub struct Kafka {
     #[arg(long, global = true, env = "AUDIT_FORMAT", value_name = "FORMAT", default_value = "raw",
         value_parser = ship::parse_format)]
     format: Format,
+    /// How large a record may be, with key and headers; larger ones go to the dead letters
+    #[arg(long, global = true, env, value_name = "BYTES", default_value_t = 1_000_000)]
+    kafka_max_record_bytes: u32,
     /// How messages are compressed
     #[arg(long, global = true, env, value_enum, value_name = "CODEC", default_value = "none")]
     kafka_compression: Codec,
@@ -126,6 +129,7 @@ impl Kafka {
             When::Sent => Timestamp::Sent,
         };
         config.format = self.format;
+        config.max_record_bytes = self.kafka_max_record_bytes;
         config.compression = match self.kafka_compression {
             Codec::None => Compression::None,
             Codec::Gzip => Compression::Gzip,
