@@ -37,10 +37,10 @@ impl Attempts {
         let since = *self.since.get_or_insert_with(Instant::now);
         let own = self.delays.next().unwrap_or(LONGEST);
         let delay = match failure.error.retry() {
-            Retry::After(asked) => asked.max(own.min(FIRST)),
+            Retry::After(asked) => asked.max(own),
             Retry::Backoff | Retry::Never => own,
         };
-        if self.left == 0 || !failure.may_pass() || since.elapsed() + delay > self.retry_for {
+        if self.left == 0 || !failure.may_pass() || since.elapsed().saturating_add(delay) > self.retry_for {
             return Err(failure);
         }
         tracing::debug!(error = %failure.error, ?delay, "a request failed, trying again");

@@ -23,10 +23,6 @@ pub(crate) fn client(config: &PortConfig) -> Result<Client> {
         .timeout(timeout)
         .user_agent(concat!("audit-source-port/", env!("CARGO_PKG_VERSION")));
     let proxy = config.proxy()?;
-    if proxy.is_none() && config.url.trim().starts_with("http://") {
-        // Without TLS no authorities are needed, and reading them takes longer than an answer.
-        builder = builder.tls_certs_only([]);
-    }
     if let Some(url) = proxy {
         // The cause may quote the address, and with it a password.
         let proxy = Proxy::all(url).map_err(|_| {

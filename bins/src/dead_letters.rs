@@ -108,12 +108,17 @@ fn describe(letter: &DeadLetter) -> Value {
 /// # Errors
 /// [`ErrorKind::Config`] when there is no such letter; those of the store and of stdout.
 pub fn show(store: &FileDeadLetters, id: &str, only_body: bool) -> Result<u8> {
+    let mut found = false;
+    // An upstream may have given two records one id: both are shown.
     for letter in store.letters()? {
         let letter = letter?;
         if letter.id().as_str() == id {
             terminal::out(|out| write_letter(out, &letter, only_body))?;
-            return Ok(exit::OK);
+            found = true;
         }
+    }
+    if found {
+        return Ok(exit::OK);
     }
     Err(Error::new(ErrorKind::Config, "no such dead letter")
         .with("id", id.escape_debug())

@@ -59,6 +59,16 @@ fn bad_rows_go_to_the_dead_letters_and_the_rest_goes_on() {
     let shown = shown.expect(0).out;
     assert!(shown.contains("\\xff\\xfe not text"), "{shown}");
 
+    // Another record of the same id, which an upstream may well make.
+    let text = fs::read_to_string(lab.path(path)).unwrap();
+    let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let (body, other) = (first["body"].to_string(), "\"another\"");
+    let line = text.lines().next().unwrap().replace(&body, other);
+    assert_ne!(line, text.lines().next().unwrap());
+    fs::write(lab.path(path), format!("{text}{line}\n")).unwrap();
+    let shown = lab.audit(&["dead-letters", "show", "-c", "audit.toml", id]).expect(0).out;
+    assert!(shown.contains("owned") && shown.contains("another"), "{shown}");
+
     lab.audit(&["dead-letters", "show", "-c", "audit.toml", "nope"]).expect(3);
     lab.audit(&["dead-letters", "list", "--path", "nope"]).expect(3);
     lab.audit(&["dead-letters", "list"]).expect(2);
