@@ -31,22 +31,44 @@ pub(super) fn unique(time: DateTime<Utc>) -> EventId {
         | (random >> 64 & 0xfff) << 64
         | 0b10 << 62
         | random & 0x3fff_ffff_ffff_ffff;
-    let mut id = String::with_capacity(36);
-    for at in 0..32 {
-        if matches!(at, 8 | 12 | 16 | 20) {
-            id.push('-');
-        }
-        let digit = (bits >> (124 - 4 * at)) as u8 & 0xf;
-        id.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
+    EventId::new(hyphenated(bits))
+}
+
+/// The text of a UUID.
+fn hyphenated(bits: u128) -> Box<str> {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bits.to_be_bytes()) {
+        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]];
     }
-    EventId::new(id)
+    let mut text = [b'-'; 36];
+    for (to, from) in [(0..8, 0..8), (9..13, 8..12), (14..18, 12..16), (19..23, 16..20)] {
+        text[to].copy_from_slice(&digits[from]);
+    }
+    text[24..].copy_from_slice(&digits[20..]);
+    // Digits and hyphens are text.
+    str::from_utf8(&text).unwrap_or_default().into()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_text_has_every_digit_in_its_place(bits: u128) {
+            let digits = format!("{bits:032x}");
+            let (a, rest) = digits.split_at(8);
+            let (b, rest) = rest.split_at(4);
+            let (c, rest) = rest.split_at(4);
+            let (d, e) = rest.split_at(4);
+            prop_assert_eq!(&*hyphenated(bits), format!("{a}-{b}-{c}-{d}-{e}"));
+        }
+    }
 
     #[test]
     fn ids_of_one_instant_differ_and_carry_the_time() {
