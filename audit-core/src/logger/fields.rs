@@ -40,16 +40,17 @@ impl Fields {
         self.envelope.renew()
     }
 
-    /// Takes over what is set, into fields of which nothing is.
-    fn copy(&mut self, from: &Self) {
-        self.http_request.copy(&from.http_request);
-        self.http_response.copy(&from.http_response);
-        self.user.copy(&from.user);
-        self.filter.copy(&from.filter);
-        self.results.copy(&from.results);
-        self.level = from.level;
-        self.message.clone_from(&from.message);
-        self.envelope.copy(&from.envelope);
+    fn copy(&self) -> Box<Self> {
+        let mut copy = take();
+        copy.http_request.copy(&self.http_request);
+        copy.http_response.copy(&self.http_response);
+        copy.user.copy(&self.user);
+        copy.filter.copy(&self.filter);
+        copy.results.copy(&self.results);
+        copy.level = self.level;
+        copy.message.clone_from(&self.message);
+        copy.envelope.copy(&self.envelope);
+        copy
     }
 
     fn clear(&mut self) {
@@ -104,6 +105,7 @@ impl<T> Part<T> {
 }
 
 impl<T: Clone> Part<T> {
+    /// Takes over what is set, where nothing is.
     fn copy(&mut self, from: &Self) {
         if from.set {
             self.set = true;
@@ -139,6 +141,22 @@ fn take() -> Box<Fields> {
     spare.ok().flatten().unwrap_or_default()
 }
 
+fn give_back(mut fields: Box<Fields>) {
+    if fields.capacity() > MAX_SPARE_BYTES {
+        return;
+    }
+    fields.clear();
+    let keep = |spare: &RefCell<Vec<Box<Fields>>>| {
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.len() < MAX_SPARE
+        {
+            spare.push(fields);
+        }
+    };
+    // A thread that ends keeps nothing.
+    SPARE.try_with(keep).unwrap_or_default();
+}
+
 impl Deref for Scratch {
     type Target = Fields;
 
@@ -163,12 +181,9 @@ impl DerefMut for Scratch {
 }
 
 impl Clone for Scratch {
+    #[inline]
     fn clone(&self) -> Self {
-        Self(self.0.as_ref().map(|fields| {
-            let mut copy = take();
-            copy.copy(fields);
-            copy
-        }))
+        Self(self.0.as_deref().map(Fields::copy))
     }
 }
 
@@ -179,21 +194,11 @@ impl PartialEq for Scratch {
 }
 
 impl Drop for Scratch {
+    #[inline]
     fn drop(&mut self) {
-        let Some(mut fields) = self.0.take() else { return };
-        if fields.capacity() > MAX_SPARE_BYTES {
-            return;
+        if let Some(fields) = self.0.take() {
+            give_back(fields);
         }
-        fields.clear();
-        let keep = |spare: &RefCell<Vec<Box<Fields>>>| {
-            if let Ok(mut spare) = spare.try_borrow_mut()
-                && spare.len() < MAX_SPARE
-            {
-                spare.push(fields);
-            }
-        };
-        // A thread that ends keeps nothing.
-        SPARE.try_with(keep).unwrap_or_default();
     }
 }
 
