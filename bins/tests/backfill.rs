@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
+#[cfg(all(feature = "source-port", feature = "sink-kafka"))]
+#[path = "common/port.rs"]
+mod port;
 
 use std::fs;
 use std::process::Stdio;
@@ -125,4 +128,25 @@ fn a_time_that_is_not_over_and_a_pipe_are_refused() {
     lab.audit(&range("reconcile", "2026-01-05", "2026-01-06")).expect(3).says("what is missing");
     let ran = lab.audit(&[&args[..], &["--allow-repeats"]].concat()).expect(0);
     assert_eq!(ran.out.lines().count(), 1);
+}
+
+/// What a source waits for while it follows was left out of a range that is over.
+#[cfg(all(feature = "source-port", feature = "sink-kafka"))]
+#[test]
+fn a_range_is_read_to_its_end_though_the_source_stays_behind() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let clock = audit_core::Clock::system();
+    let api = runtime.block_on(port::fake::FakePort::start(clock.clone()));
+    let minutes_ago = |n| clock.now() - chrono::TimeDelta::minutes(n);
+    api.add_samples(0, [90, 50, 40].map(|n| minutes_ago(n).timestamp_millis()));
+    let lab = Lab::new(0);
+    lab.config(&format!(
+        "[pipelines.orders.source]\ntype = \"port\"\nurl = \"{}\"\nallow_http = true\n\
+         client_id = \"client\"\nclient_secret = \"s3cret-canary\"\nsettle = \"1h\"\n\
+         [pipelines.orders.sink]\ntype = \"file\"\npath = \"out.ndjson\"\n",
+        api.url()
+    ));
+    let [from, to] = [100, 30].map(|n| minutes_ago(n).to_rfc3339());
+    lab.audit(&range("backfill", &from, &to)).expect(0).says("all delivered");
+    assert_eq!(lab.lines("out.ndjson").len(), 3);
 }
