@@ -5,6 +5,8 @@
 //! `serde_json` sees it. See [`Shapes`] for what makes it fast.
 
 mod marks;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 mod parser;
 mod shapes;
 #[cfg(test)]
@@ -33,13 +35,11 @@ impl Reader {
 
     #[inline(never)]
     fn parse(&mut self, line: &[u8], fields: &mut Fields) -> bool {
-        if u32::try_from(line.len()).is_err() || self.parser.parse(line, &self.marks).is_none() {
+        let Self { marks, parser, shapes } = self;
+        if u32::try_from(line.len()).is_err() || parser.parse(line, marks, fields).is_none() {
             return false;
         }
-        let steps = &self.parser.steps;
-        fields.clear();
-        steps.iter().for_each(|step| step.put(line, fields));
-        self.shapes.learn(line, steps);
+        shapes.learn(line, &parser.steps);
         true
     }
 }

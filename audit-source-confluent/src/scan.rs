@@ -19,6 +19,18 @@ pub use self::turns::Summary;
 use self::turns::Turns;
 use self::worker::Worker;
 
+/// Reads lines one after the other as a scan does, for the fuzz target.
+///
+/// # Panics
+/// When a line is not read as `serde_json` reads it.
+#[cfg(fuzzing)]
+pub fn check_lines(text: &[u8]) {
+    let mut reader = crate::json::Reader::default();
+    for line in text.split(|byte| *byte == b'\n') {
+        let _is_json = crate::json::oracle::check(&mut reader, line);
+    }
+}
+
 /// Reads files from the first to the last byte, once, with several threads.
 ///
 /// Each record is checked as a whole: a line that is not UTF-8, not one JSON value, too large or
@@ -26,7 +38,7 @@ use self::worker::Worker;
 /// What is found, rejected and left out depends on the files and their order alone, not on the number
 /// of threads or on which of them was faster.
 ///
-/// Memory is bounded: about 1 MB a thread, 16 bytes an id of the window twice over, and what the states
+/// Memory is bounded: about 1 MB a thread, 11 bytes an id of the window twice over, and what the states
 /// hold. It does no more than read files, and blocks.
 #[derive(Debug)]
 pub struct Scan {

@@ -25,27 +25,22 @@ const BLOCK: usize = 64;
 impl Marks {
     /// Finds the marks of a line, in place of those of the line before.
     pub(crate) fn find(&mut self, line: &[u8]) {
-        self.quotes.clear();
-        self.odd.clear();
         let (blocks, rest) = line.as_chunks::<BLOCK>();
-        let mut seen = Block::default();
-        for block in blocks {
-            self.put(Block::of(block), &mut seen);
-        }
         let mut last = [b' '; BLOCK];
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;
         }
-        self.put(Block::of(&last), &mut seen);
-        self.has_odd = seen.odd != 0;
-        self.is_ascii = seen.high == 0;
-    }
-
-    fn put(&mut self, block: Block, seen: &mut Block) {
-        self.quotes.push(block.quotes);
-        self.odd.push(block.odd);
-        seen.odd |= block.odd;
-        seen.high |= block.high;
+        let blocks = || blocks.iter().chain([&last]);
+        let mut seen = Seen::default();
+        self.quotes.clear();
+        self.quotes.extend(blocks().map(|block| seen.quotes(block)));
+        self.has_odd = seen.odd.to_bitmask() != 0;
+        self.is_ascii = seen.high.to_bitmask() == 0;
+        self.odd.clear();
+        if self.has_odd {
+            // Few lines have any.
+            self.odd.extend(blocks().map(|block| mask(block, odd)));
+        }
     }
 
     pub(crate) fn is_ascii(&self) -> bool {
@@ -100,30 +95,39 @@ fn next(bits: &[u64], at: usize) -> Option<usize> {
     Some(word * 64 + left.trailing_zeros() as usize)
 }
 
-/// The marks of 64 bytes.
-#[derive(Clone, Copy, Default)]
-struct Block {
-    quotes: u64,
-    odd: u64,
-    high: u64,
+/// What was seen in some blocks, wherever it was.
+#[derive(Default)]
+struct Seen {
+    odd: u8x16,
+    high: u8x16,
 }
 
-impl Block {
+impl Seen {
+    /// Returns where there are quotes.
     #[inline]
-    fn of(bytes: &[u8; BLOCK]) -> Self {
-        let (parts, _) = bytes.as_chunks::<16>();
-        let mut block = Self::default();
-        for (n, part) in parts.iter().enumerate() {
-            let bytes = u8x16::new(*part);
-            let quotes = bytes.simd_eq(u8x16::splat(b'"'));
-            let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-            let odd = control | bytes.simd_eq(u8x16::splat(b'\\'));
-            block.quotes |= u64::from(quotes.to_bitmask()) << (16 * n);
-            block.odd |= u64::from(odd.to_bitmask()) << (16 * n);
-            block.high |= u64::from(bytes.to_bitmask());
-        }
-        block
+    fn quotes(&mut self, block: &[u8; BLOCK]) -> u64 {
+        mask(block, |bytes| {
+            self.odd |= odd(bytes);
+            self.high |= bytes;
+            bytes.simd_eq(u8x16::splat(b'"'))
+        })
     }
+}
+
+/// Marks backslashes and control characters.
+#[inline]
+fn odd(bytes: u8x16) -> u8x16 {
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    control | bytes.simd_eq(u8x16::splat(b'\\'))
+}
+
+/// Returns a bit for each byte that is marked.
+#[inline]
+fn mask(block: &[u8; BLOCK], mut mark: impl FnMut(u8x16) -> u8x16) -> u64 {
+    let (parts, _) = block.as_chunks::<16>();
+    let bits =
+        |(n, part): (usize, &[u8; 16])| u64::from(mark(u8x16::new(*part)).to_bitmask()) << (16 * n);
+    parts.iter().enumerate().map(bits).fold(0, |all, bits| all | bits)
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@ use std::borrow::Cow;
 use crate::fields::{Fields, Part, Slot, Want};
 use crate::json::marks::Marks;
 
+/// A record of so many steps is not worth to be learned.
+pub(crate) const MAX_STEPS: usize = 4096;
+
 /// What is between two literals of a record: keys, brackets and blanks are literals, values are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hole {
@@ -44,7 +47,7 @@ enum Frame {
     First(Part),
     /// A list of which each element counts, and the place of the one that is read.
     Each(u8),
-    /// Values that are of no interest.
+    /// Values that are of no interest, and so is all in them.
     Skipped {
         list: bool,
     },
@@ -53,16 +56,68 @@ enum Frame {
 /// Reads records by the rules of JSON, one byte after the other, and notes the steps.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
+    /// The first ones, up to [`MAX_STEPS`].
     pub(crate) steps: Vec<Step>,
-    stack: Vec<Frame>,
+    stack: Stack,
+}
+
+/// What is open. However deep a record is, this takes a bit for each level that is of no interest.
+#[derive(Debug, Default)]
+struct Stack {
+    frames: Vec<Frame>,
+    /// Above those, which of the skipped ones are lists.
+    lists: Vec<u64>,
+    skipped: usize,
+}
+
+impl Stack {
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.skipped = 0;
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let Frame::Skipped { list } = frame else { return self.frames.push(frame) };
+        let (word, bit) = (self.skipped / 64, 1 << (self.skipped % 64));
+        if word == self.lists.len() {
+            self.lists.push(0);
+        }
+        let bits = &mut self.lists[word];
+        *bits = if list { *bits | bit } else { *bits & !bit };
+        self.skipped += 1;
+    }
+
+    fn last(&self) -> Option<Frame> {
+        match self.skipped.checked_sub(1) {
+            Some(top) => Some(Frame::Skipped { list: self.lists[top / 64] >> (top % 64) & 1 == 1 }),
+            None => self.frames.last().copied(),
+        }
+    }
+
+    /// A value in the innermost is read.
+    fn advance(&mut self) {
+        if let (Some(frame), 0) = (self.frames.last_mut(), self.skipped) {
+            frame.advance();
+        }
+    }
+
+    fn pop(&mut self) {
+        match self.skipped {
+            0 => drop(self.frames.pop()),
+            _ => self.skipped -= 1,
+        }
+    }
 }
 
 impl Parser {
-    /// Reads a record that is known to be UTF-8. None: it is not one JSON value.
-    pub(crate) fn parse(&mut self, line: &[u8], marks: &Marks) -> Option<()> {
+    /// Reads a record that is known to be UTF-8. None: it is not one JSON value, and the fields are of
+    /// no use.
+    pub(crate) fn parse(&mut self, line: &[u8], marks: &Marks, fields: &mut Fields) -> Option<()> {
         self.steps.clear();
         self.stack.clear();
-        Run { parser: self, line, marks, at: 0, clear: 0 }.value(Want::Object(Part::Record))
+        fields.clear();
+        let mut run = Run { parser: self, line, marks, fields, at: 0, clear: 0 };
+        run.value(Want::Object(Part::Record))
     }
 }
 
@@ -70,6 +125,7 @@ struct Run<'a> {
     parser: &'a mut Parser,
     line: &'a [u8],
     marks: &'a Marks,
+    fields: &'a mut Fields,
     at: usize,
     clear: u64,
 }
@@ -114,8 +170,9 @@ impl Run<'_> {
 
     /// Goes on behind a value. `Some(None)`: the record ends here.
     fn next_member(&mut self) -> Option<Option<Want>> {
-        while let Some(frame) = self.parser.stack.last_mut() {
-            frame.advance();
+        loop {
+            self.parser.stack.advance();
+            let Some(frame) = self.parser.stack.last() else { break };
             let close = if frame.is_list() { b']' } else { b'}' };
             let found = self.peek()?;
             self.at += 1;
@@ -134,7 +191,7 @@ impl Run<'_> {
 
     /// Reads up to the value of a field or an element.
     fn member(&mut self) -> Option<Want> {
-        let frame = *self.parser.stack.last()?;
+        let frame = self.parser.stack.last()?;
         if frame.is_list() {
             return Some(frame.element());
         }
@@ -165,7 +222,11 @@ impl Run<'_> {
 
     fn step(&mut self, hole: Hole, start: usize, end: usize, escaped: bool, slot: Slot) {
         let clear = std::mem::take(&mut self.clear);
-        self.parser.steps.push(Step { hole, start, end, escaped, clear, slot });
+        let step = Step { hole, start, end, escaped, clear, slot };
+        step.put(self.line, self.fields);
+        if self.parser.steps.len() < MAX_STEPS {
+            self.parser.steps.push(step);
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 use crate::fields::{Fields, Slot};
 use crate::json::marks::Marks;
-use crate::json::parser::{Hole, Step, scalar_end};
+use crate::json::parser::{Hole, MAX_STEPS, Step, scalar_end};
 
 /// So many ways to go on from one place are learned.
 const MAX_BRANCHES: usize = 16;
 /// So many places, and bytes of literals; all is forgotten when there are more.
-const MAX_NODES: usize = 4096;
+const MAX_NODES: usize = MAX_STEPS;
 const MAX_BYTES: usize = 256 << 10;
 const NONE: u32 = u32::MAX;
 
@@ -29,6 +29,10 @@ pub(crate) struct Shapes {
 /// A literal, and the hole behind it.
 #[derive(Clone, Copy, Debug)]
 struct Node {
+    /// What the literal begins with: up to eight bytes, and which bits of them count.
+    head: u64,
+    mask: u64,
+    /// Where the literal is.
     literal: (u32, u32),
     /// Another literal that may be here instead.
     sibling: u32,
@@ -53,6 +57,8 @@ impl Shapes {
         self.bytes.clear();
         self.nodes.clear();
         self.nodes.push(Node {
+            head: 0,
+            mask: 0,
             literal: (0, 0),
             sibling: NONE,
             child: NONE,
@@ -67,14 +73,13 @@ impl Shapes {
         fields.clear();
         let (mut at, mut id) = (0, self.nodes[0].child);
         while let Some(node) = self.nodes.get(id as usize) {
-            let (start, end) = node.literal;
-            let literal = &self.bytes[start as usize..end as usize];
             let rest = line.get(at..).unwrap_or_default();
-            if !begins(rest, literal) {
+            if !self.begins(rest, node) {
                 id = node.sibling;
                 continue;
             }
-            let from = at + literal.len();
+            let (start, end) = node.literal;
+            let from = at + (end - start) as usize;
             let (to, escaped) = match node.hole {
                 Hole::Text => match marks.string_end(line, from) {
                     Some(end) => (Some(end.at), end.escaped),
@@ -85,7 +90,10 @@ impl Shapes {
             };
             if let Some(end) = to {
                 let Node { hole, clear, slot, .. } = *node;
-                Step { hole, start: from, end, escaped, clear, slot }.put(line, fields);
+                // Most values are of no interest.
+                if slot != Slot::NONE || clear != 0 {
+                    Step { hole, start: from, end, escaped, clear, slot }.put(line, fields);
+                }
                 if hole == Hole::End {
                     return true;
                 }
@@ -96,13 +104,28 @@ impl Shapes {
         false
     }
 
+    /// Whether a text begins with the literal of a node. Literals are short: a call to compare them costs
+    /// more than to do it here.
+    #[inline]
+    fn begins(&self, text: &[u8], node: &Node) -> bool {
+        let (start, end) = (node.literal.0 as usize, node.literal.1 as usize);
+        let Some(first) = text.first_chunk::<8>() else {
+            return text.starts_with(&self.bytes[start..end]);
+        };
+        if (u64::from_ne_bytes(*first) ^ node.head) & node.mask != 0 {
+            return false;
+        }
+        let length = end - start;
+        length <= 8 || text.get(..length).is_some_and(|text| equal(text, &self.bytes[start..end]))
+    }
+
     /// Learns the shape of a record.
     pub(crate) fn learn(&mut self, line: &[u8], steps: &[Step]) {
+        if steps.len() >= MAX_STEPS || line.len() > MAX_BYTES {
+            return;
+        }
         if self.nodes.len() + steps.len() > MAX_NODES || self.bytes.len() + line.len() > MAX_BYTES {
             self.forget();
-            if steps.len() >= MAX_NODES || line.len() > MAX_BYTES {
-                return;
-            }
         }
         let (mut at, mut parent) = (0, 0);
         for step in steps {
@@ -130,7 +153,10 @@ impl Shapes {
         let new = self.nodes.len();
         let start = self.bytes.len();
         self.bytes.extend_from_slice(literal);
+        let (head, mask) = head(literal);
         self.nodes.push(Node {
+            head,
+            mask,
             literal: (start as u32, self.bytes.len() as u32),
             sibling: NONE,
             child: NONE,
@@ -146,17 +172,20 @@ impl Shapes {
     }
 }
 
-/// Whether a text begins with a literal. Literals are short: a call to compare them costs more than
-/// to do it here.
+/// Returns the first eight bytes of a literal as a number, and a mask where it is shorter.
+fn head(literal: &[u8]) -> (u64, u64) {
+    let (mut bytes, mut mask) = ([0; 8], [0; 8]);
+    for ((to, mask), from) in bytes.iter_mut().zip(&mut mask).zip(literal) {
+        (*to, *mask) = (*from, u8::MAX);
+    }
+    (u64::from_ne_bytes(bytes), u64::from_ne_bytes(mask))
+}
+
+/// Whether two texts of one length, of at least eight bytes, are equal.
 #[inline]
-fn begins(text: &[u8], literal: &[u8]) -> bool {
-    let Some(text) = text.get(..literal.len()) else { return false };
-    let ((ours, rest), (theirs, other)) = (text.as_chunks::<8>(), literal.as_chunks::<8>());
-    let pairs = ours.iter().zip(theirs);
-    let tail = match (text.last_chunk::<8>(), literal.last_chunk::<8>()) {
-        (Some(ours), Some(theirs)) => u64::from_ne_bytes(*ours) == u64::from_ne_bytes(*theirs),
-        _ => rest == other,
-    };
-    tail && pairs.fold(0, |odd, (a, b)| odd | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)))
-        == 0
+fn equal(ours: &[u8], theirs: &[u8]) -> bool {
+    let pairs = ours.as_chunks::<8>().0.iter().zip(theirs.as_chunks::<8>().0);
+    let differ = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+    let ends = ours.last_chunk().zip(theirs.last_chunk());
+    ends.is_some_and(|(a, b)| pairs.fold(differ(a, b), |odd, (a, b)| odd | differ(a, b)) == 0)
 }

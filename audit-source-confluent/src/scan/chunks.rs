@@ -166,6 +166,7 @@ impl Chunks {
     fn fill(&mut self, file: &mut dyn BufRead, chunk: &mut Chunk) -> io::Result<Ended> {
         chunk.push(&self.rest);
         self.rest.clear();
+        let mut seen = 0;
         loop {
             let more = chunk.read(file, CHUNK.saturating_sub(chunk.len).max(CHUNK / 8));
             if !self.begun && chunk.len >= 3 {
@@ -175,7 +176,9 @@ impl Chunks {
                     chunk.len -= 3;
                 }
             }
-            let lines = memrchr(b'\n', chunk.text()).map_or(0, |last| last + 1);
+            let new = chunk.text().get(seen..).unwrap_or_default();
+            let lines = memrchr(b'\n', new).map_or(0, |last| seen + last + 1);
+            seen = chunk.len;
             match more {
                 Ok(false) => return Ok(Ended::Yes),
                 Err(error) => {

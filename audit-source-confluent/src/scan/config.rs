@@ -17,7 +17,7 @@ pub struct ScanConfig {
     #[serde(default = "files::default_record_bytes")]
     pub max_record_bytes: u32,
     /// Among at least how many of the last ids repeats are recognised, and among at most twice as
-    /// many; 0: not at all. Default 1,000,000, which takes up to 32 MiB.
+    /// many; 0: not at all. Default 1,000,000, which takes up to 22 MB.
     #[serde(default = "default_repeat_window")]
     pub repeat_window: usize,
     /// How many threads read. Default 0: as many as there are cores.

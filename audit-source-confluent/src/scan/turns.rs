@@ -120,6 +120,7 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Turns<F> {
 
 impl<F: FnMut(&Reject<'_>) -> Result<()>> Ordered<F> {
     fn take(&mut self, chunk: &mut Chunk, found: &mut Found, files: &[PathBuf]) {
+        self.ids.fetch(&found.ids);
         found.repeats.clear();
         found.repeats.extend(found.ids.iter().map(|id| *id != 0 && self.ids.is_repeat(*id)));
         let repeats = found.repeats.iter().filter(|repeat| **repeat).count() as u64;

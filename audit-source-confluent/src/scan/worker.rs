@@ -89,7 +89,7 @@ impl Worker {
                 let view = View::new(body, &next.fields);
                 match view.time() {
                     Some(time) => {
-                        found.ids.push(view.id().map_or(0, |id| hasher.hash(&id)));
+                        found.ids.push(hasher.of(body, &next.fields));
                         (next.line, next.time) = (line, time);
                     }
                     None => found.bad.push((lines, line, no_time())),
