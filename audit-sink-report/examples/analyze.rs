@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
 
     let config = ReportConfig::new(&directory).formats(ReportFormat::ALL);
-    for day in Reports::new(config)?.publish(&crosstab)? {
+    for day in Reports::new(config)?.publish(crosstab.clone())? {
         println!("{}: {} events, {} in the report", day.day, day.seen, day.reported);
         for row in crosstab.rows(day.day, Section::AuthEvents) {
             println!("  {:30} {:5}", row.label.unwrap_or("others"), row.total());

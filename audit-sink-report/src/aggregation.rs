@@ -235,7 +235,7 @@ impl Aggregation {
             let hour = hour.ok_or_else(|| invalid("a count without an hour"))?;
             self.count(hour, key, *doc_count, &mut page);
         }
-        crosstab.merge(&page);
+        crosstab.take(&mut page);
         self.done = report.buckets.is_empty() || report.after_key.is_none();
         self.after = report.after_key;
         Ok(())
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(query.request(), None);
         let day = "2026-11-20".parse().unwrap();
         let rows = crosstab.rows(day, Section::AuthEvents);
-        let rows: Vec<_> = rows.iter().map(|r| (r.label.unwrap(), r.counts[9])).collect();
+        let rows: Vec<_> = rows.iter().map(|r| (r.label.unwrap(), r.counts()[9])).collect();
         assert_eq!(rows, [("u-1-(unknown)", 2), ("u-1-Alter", 7)]);
         assert_eq!(crosstab.events(day), 0, "one section at a time");
     }

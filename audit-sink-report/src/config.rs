@@ -7,6 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Section;
 
+/// How many labels are kept unless somebody says otherwise: with these, a program that looks at files
+/// stays below 64 MB.
+pub(crate) const MAX_LABELS: usize = 32_768;
+
 /// Where reports go and what is in them: the options of a [`ReportSink`](crate::ReportSink).
 ///
 /// Only `path` is needed. Durations are written `30s` or `1m 30s`; unknown names are errors.
@@ -27,8 +31,9 @@ pub struct ReportConfig {
     /// without it. Default one minute.
     #[serde(default = "default_publish_every", deserialize_with = "duration")]
     pub publish_every: Duration,
-    /// How many labels a section may have a day; the events of all others are counted in one row.
-    /// 1 to 1,000,000, default 100,000.
+    /// How many labels a day may have in all its sections, and a look at files in all its days; the events
+    /// of all others are counted in one row. A label of 64 bytes counts for two, one of 128 for three. 1 to
+    /// 1,000,000, default 32,768.
     #[serde(default = "default_max_labels")]
     pub max_labels: usize,
 }
@@ -167,7 +172,7 @@ fn default_publish_every() -> Duration {
 }
 
 fn default_max_labels() -> usize {
-    100_000
+    MAX_LABELS
 }
 
 #[cfg(test)]

@@ -63,29 +63,6 @@ pub struct Details<'a> {
     pub status: Option<&'a str>,
 }
 
-impl<'a> Class<'a> {
-    /// Returns the class of an event. Confluent's `mds.Authorize` and `SignIn` are known by name, the
-    /// methods of programs belong to none, and of all others the kind decides.
-    fn of(
-        method: Option<&'a str>,
-        kind: ActionKind,
-        succeeded: Option<bool>,
-        details: Details<'a>,
-    ) -> Self {
-        let Details { operation, user, status } = details;
-        match (method, kind) {
-            (Some(AUTHORIZE), _) => Self::Authorization { operation },
-            (Some(SIGN_IN), _) => Self::SignIn { user, succeeded, status },
-            // Kafka clients authenticate and are authorized all the time: their methods have always
-            // been among the other events only.
-            (Some(method), _) if is_of_machines(method) => Self::Other,
-            (_, ActionKind::Authorize) => Self::Authorization { operation: method },
-            (_, ActionKind::Login) => Self::SignIn { user, succeeded, status: None },
-            _ => Self::Other,
-        }
-    }
-}
-
 impl<'a> Facts<'a> {
     /// Creates the facts of an event of which only the hour is known.
     pub fn new(hour: Hour) -> Self {
@@ -100,15 +77,39 @@ impl<'a> Facts<'a> {
     }
 
     /// Finds out by the method, which has to be set, which class the event is of, and whether it was
-    /// refused or failed.
-    pub fn classify(&mut self, kind: ActionKind, outcome: Outcome, details: Details<'a>) {
-        let succeeded = match outcome {
-            Outcome::Success => Some(true),
-            Outcome::Failure | Outcome::Denied => Some(false),
-            Outcome::Unknown => None,
+    /// refused or failed. The kind and the outcome are asked for only where `counts` needs them.
+    pub fn classify(
+        &mut self,
+        counts: &Crosstab,
+        kind: impl FnOnce() -> ActionKind,
+        outcome: impl FnOnce() -> Outcome,
+        details: Details<'a>,
+    ) {
+        let Details { operation, user, status } = details;
+        self.class = match self.method {
+            Some(AUTHORIZE) => Class::Authorization { operation },
+            Some(SIGN_IN) => Class::SignIn { user, succeeded: None, status },
+            // Kafka clients authenticate and are authorized all the time: their methods have always
+            // been among the other events only.
+            Some(method) if is_of_machines(method) => Class::Other,
+            method => match kind() {
+                ActionKind::Authorize => Class::Authorization { operation: method },
+                ActionKind::Login => Class::SignIn { user, succeeded: None, status: None },
+                _ => Class::Other,
+            },
         };
-        self.class = Class::of(self.method, kind, succeeded, details);
-        self.failed = succeeded == Some(false);
+        let is_sign_in = matches!(self.class, Class::SignIn { .. });
+        if is_sign_in || counts.counts(Section::Denied) {
+            let verdict = match outcome() {
+                Outcome::Success => Some(true),
+                Outcome::Failure | Outcome::Denied => Some(false),
+                Outcome::Unknown => None,
+            };
+            self.failed = verdict == Some(false);
+            if let Class::SignIn { succeeded, .. } = &mut self.class {
+                *succeeded = verdict;
+            }
+        }
     }
 
     /// Counts the event in each section it is in.
@@ -238,7 +239,7 @@ pub(crate) fn count(event: &AuditEvent, hour: Hour, crosstab: &mut Crosstab) {
     facts.method = method.as_deref();
     let (user, status) = (user.as_deref(), status.as_deref());
     let details = Details { operation: operation.as_deref(), user, status };
-    facts.classify(event.action.kind, outcome, details);
+    facts.classify(crosstab, || event.action.kind, || outcome, details);
     let told = match facts.class {
         Class::Other if !bare => None,
         _ if principal.is_some() => None,
@@ -272,7 +273,8 @@ pub(crate) const MACHINES: [&str; 6] =
     ["kafka", "schema-registry", "ksql", "flink", "ip-filter", "mds"];
 
 fn is_of_machines(method: &str) -> bool {
-    method.split_once('.').is_some_and(|(service, _)| MACHINES.contains(&service))
+    let mut services = MACHINES.iter().filter_map(|service| method.strip_prefix(service));
+    services.any(|rest| rest.starts_with('.'))
 }
 
 #[cfg(test)]
@@ -424,7 +426,8 @@ mod tests {
             let mut facts = Facts::new(hour);
             (facts.method, facts.principal) = (Some(method), principal.as_deref());
             facts.client = event.origin.ip;
-            facts.classify(kind, outcome, Details { operation, user, status });
+            let details = Details { operation, user, status };
+            facts.classify(&two, || kind, || outcome, details);
             facts.count(&mut two);
             proptest::prop_assert_eq!(one, two);
         }

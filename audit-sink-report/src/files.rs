@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use audit_core::{Error, ErrorKind, Result, durable};
 
+use crate::text::Pages;
 use crate::{Day, Report, ReportConfig, ReportFormat};
 
 /// The places of a directory of reports.
@@ -68,14 +69,19 @@ impl Files {
     ) -> Result<()> {
         for format in &config.formats {
             let name = format!("{}.{}", report.day(), format.extension());
-            if *format == ReportFormat::Text {
-                for section in &config.sections {
-                    let directory = self.root.join(section.name());
-                    make_directory(&directory)?;
-                    replace(&directory.join(&name), &report.section_text(*section), published)?;
+            let whole = match format {
+                ReportFormat::Text => {
+                    let pages = Pages::of(report);
+                    for section in &config.sections {
+                        let directory = self.root.join(section.name());
+                        make_directory(&directory)?;
+                        replace(&directory.join(&name), pages.section(*section), published)?;
+                    }
+                    pages.text
                 }
-            }
-            replace(&self.root.join(name), &report.render(*format), published)?;
+                other => report.render(*other),
+            };
+            replace(&self.root.join(name), &whole, published)?;
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ fn write_section(
     shown.sort_by_key(|row| (row.label.is_none(), std::cmp::Reverse(row.total())));
     let hidden = shown.len().saturating_sub(MAX_ROWS);
     shown.truncate(MAX_ROWS);
-    let largest = shown.iter().flat_map(|row| row.counts).max().unwrap_or(0);
+    let largest = shown.iter().flat_map(|row| row.counts()).max().unwrap_or(0);
     write!(
         out,
         "<div class=\"scroll\" role=\"region\" aria-labelledby=\"{section}-title\" tabindex=\"0\">\n\
@@ -91,7 +91,7 @@ fn write_section(
     for row in shown {
         let label = row.label.map_or(OTHER.into(), visible);
         write!(out, "<tr><th scope=\"row\" class=\"label\">{}</th>", escaped(&label))?;
-        for count in row.counts {
+        for count in row.counts() {
             match heat(count, largest) {
                 0 => out.write_str("<td></td>")?,
                 heat => write!(out, "<td class=\"h{heat}\">{count}</td>")?,
@@ -101,7 +101,7 @@ fn write_section(
     }
     let mut sums = [0_u64; 24];
     for row in rows {
-        sums.iter_mut().zip(row.counts).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        sums.iter_mut().zip(row.counts()).for_each(|(sum, count)| *sum = sum.saturating_add(count));
     }
     out.write_str("</tbody>\n<tfoot><tr><th scope=\"row\" class=\"label\">Total</th>")?;
     for sum in sums {

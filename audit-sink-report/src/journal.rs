@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use audit_core::{IdHash, RecentIds, Result, durable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cells::Cells;
 use crate::crosstab::StoredDay;
 use crate::lines;
 use crate::{Crosstab, Day};
@@ -64,18 +65,18 @@ struct Header {
 
 /// One batch, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Batch {
+#[serde(deny_unknown_fields, bound(deserialize = "V: Deserialize<'de>"))]
+pub(crate) struct Batch<'a, V> {
     /// One more than that of the batch before, also across journals.
     pub(crate) serial: u64,
     ids: Ids,
-    days: BTreeMap<Day, StoredDay>,
+    days: BTreeMap<Day, StoredDay<'a, V>>,
 }
 
-impl Batch {
+impl Batch<'_, Cells> {
     /// Returns the counts.
-    pub(crate) fn counts(self, max_labels: usize) -> Crosstab {
-        let mut counts = Crosstab::new(max_labels);
+    pub(crate) fn counts(self) -> Crosstab {
+        let mut counts = Crosstab::unbounded();
         self.days.into_iter().for_each(|(day, stored)| counts.restore(day, stored));
         counts
     }
@@ -87,7 +88,7 @@ pub(crate) struct Replay {
     pub(crate) feed: Feed,
     pub(crate) serial: u64,
     pub(crate) window: RecentIds,
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<Batch<'static, Cells>>,
     /// Whether it ends in a part of a line.
     pub(crate) torn: bool,
 }
@@ -98,7 +99,6 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     len: u64,
-    buffer: Vec<u8>,
 }
 
 impl Journal {
@@ -115,7 +115,7 @@ impl Journal {
         let open = || {
             let file = OpenOptions::new().append(true).open(path)?;
             let len = file.metadata()?.len();
-            Ok(Self { path: path.to_owned(), file, len, buffer: Vec::new() })
+            Ok(Self { path: path.to_owned(), file, len })
         };
         open().map_err(|e| durable::io_error(&e, path))
     }
@@ -129,11 +129,11 @@ impl Journal {
         counts: &Crosstab,
     ) -> Result<()> {
         let days = counts.days().map(|day| (day, counts.store(day))).collect();
-        self.buffer.clear();
-        lines::append(&mut self.buffer, &Batch { serial, ids: Ids(ids), days })?;
-        let written = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
+        let mut line = Vec::new();
+        lines::append(&mut line, &Batch { serial, ids: Ids(ids), days })?;
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         written.map_err(|e| durable::io_error(&e, &self.path))?;
-        self.len += self.buffer.len() as u64;
+        self.len += line.len() as u64;
         Ok(())
     }
 
@@ -167,7 +167,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Replay>> {
             }
             return Err(damaged());
         };
-        let mut batch: Batch = lines::parse(&text, path)?;
+        let mut batch: Batch<'static, Cells> = lines::parse(&text, path)?;
         if batch.serial != serial + 1 {
             return Err(damaged());
         }

@@ -2,20 +2,22 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::{Ranked, Stored};
+use crate::config::MAX_LABELS;
+use crate::ranked::{Ranked, Stored};
 use crate::{Crosstab, Day, Section};
 
 /// When each principal and each method was seen for the first time, from which a report knows what
 /// is new on its day.
 ///
 /// The very first day is what others are compared with: nothing is new on it. Of each kind so many
-/// labels are known as a section may have; beyond, those are left out whose XXH3 is highest, and
+/// labels are known as a [`Crosstab`] keeps; beyond, those are left out whose XXH3 is highest, and
 /// never called new. So what is new depends on the events alone, not on their order.
 #[derive(Clone, Debug)]
 pub struct Known {
     principals: Ranked<Day>,
     methods: Ranked<Day>,
     first: Option<Day>,
+    max_labels: usize,
 }
 
 /// The sections whose labels are remembered, each with the one that shows what is new.
@@ -23,14 +25,14 @@ const KINDS: [Section; 2] = [Section::Principals, Section::OtherEvents];
 
 impl Default for Known {
     fn default() -> Self {
-        Self::new(100_000)
+        Self::new(MAX_LABELS)
     }
 }
 
 impl Known {
     /// Creates an empty one that remembers so many labels of each kind, at least one.
     pub fn new(max_labels: usize) -> Self {
-        Self { principals: Ranked::new(max_labels), methods: Ranked::new(max_labels), first: None }
+        Self { principals: Ranked::new(), methods: Ranked::new(), first: None, max_labels }
     }
 
     /// Learns what was counted, and returns the days whose reports have to say something else than
@@ -42,21 +44,20 @@ impl Known {
                 changed.extend([day].into_iter().chain(self.first.replace(day)));
             }
             for section in KINDS {
-                let rows = crosstab.rows(day, section);
+                let level = self.max_labels;
                 let known = self.of_mut(section);
-                for label in rows.iter().filter_map(|row| row.label) {
+                for label in crosstab.labels_of(day, section) {
                     if let Some(first) = known.get_mut(label) {
                         if day < *first {
                             changed.extend([day, *first]);
                             *first = day;
                         }
-                    } else if !known.is_above_bar(label) {
+                    } else if !known.is_left_out(label) {
                         changed.insert(day);
-                        let left = known.insert(label, day);
-                        changed.extend(left.into_iter().map(|(_, first)| first));
+                        known.insert(label.into(), day);
                     }
                 }
-                changed.extend(known.cut().into_iter().map(|(_, first)| first));
+                changed.extend(known.cut(level).into_iter().map(|(_, first)| first));
             }
         }
         changed
@@ -83,30 +84,31 @@ impl Known {
         }
     }
 
-    pub(crate) fn store(&self) -> StoredKnown {
+    pub(crate) fn store(&self) -> StoredKnown<'_, &Day> {
         StoredKnown {
             first: self.first,
-            principals: self.principals.store(),
-            methods: self.methods.store(),
+            principals: self.principals.store(self.max_labels),
+            methods: self.methods.store(self.max_labels),
         }
     }
 
-    pub(crate) fn restore(stored: StoredKnown, max_labels: usize) -> Self {
+    pub(crate) fn restore(stored: StoredKnown<'_, Day>, max_labels: usize) -> Self {
         Self {
             first: stored.first,
-            principals: Ranked::restore(stored.principals, max_labels),
-            methods: Ranked::restore(stored.methods, max_labels),
+            principals: Ranked::restore(stored.principals),
+            methods: Ranked::restore(stored.methods),
+            max_labels,
         }
     }
 }
 
 /// What is known, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StoredKnown {
+#[serde(deny_unknown_fields, bound(deserialize = "V: Deserialize<'de>"))]
+pub(crate) struct StoredKnown<'a, V> {
     first: Option<Day>,
-    principals: Stored<Day>,
-    methods: Stored<Day>,
+    principals: Stored<'a, V>,
+    methods: Stored<'a, V>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod aggregation;
+mod cells;
 mod config;
 mod crosstab;
 mod facts;
@@ -11,6 +12,7 @@ mod journal;
 mod known;
 mod lines;
 mod payload;
+mod ranked;
 mod report;
 mod reports;
 mod section;

@@ -13,12 +13,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Appends a value as a line.
 pub(crate) fn append(out: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_vec(value).map_err(|e| {
+    let start = out.len();
+    out.extend_from_slice(&[b' '; 17]);
+    serde_json::to_writer(&mut *out, value).map_err(|e| {
         Error::new(ErrorKind::Unexpected, "the state cannot be written as JSON").because(e)
     })?;
-    out.reserve(text.len() + 18);
-    out.extend_from_slice(format!("{:016x} ", xxh3_64(&text)).as_bytes());
-    out.extend_from_slice(&text);
+    let (_, line) = out.split_at_mut(start);
+    let (head, text) = line.split_at_mut(17);
+    head[..16].copy_from_slice(format!("{:016x}", xxh3_64(text)).as_bytes());
     out.push(b'\n');
     Ok(())
 }

@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 
-use crate::{Crosstab, Day, Known, ReportFormat, Row, Section, html, text, tidy};
+use crate::text::Pages;
+use crate::{Crosstab, Day, Known, ReportFormat, Row, Section, html, tidy};
 
 /// The report of one day, ready to be written in any format.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ impl<'a> Report<'a> {
     /// Returns the whole report in a format.
     pub fn render(&self, format: ReportFormat) -> String {
         match format {
-            ReportFormat::Text => text::report(self),
+            ReportFormat::Text => Pages::of(self).text,
             ReportFormat::Csv => tidy::csv(self),
             ReportFormat::Json => tidy::json(self),
             ReportFormat::Html => html::page(self),
@@ -62,7 +63,7 @@ impl<'a> Report<'a> {
     /// Returns the table of one section as text, as it is in the whole report; nothing for a section
     /// that the report does not have.
     pub fn section_text(&self, section: Section) -> String {
-        text::section(self, section)
+        Pages::of(self).section(section).to_owned()
     }
 }
 

@@ -4,6 +4,9 @@ use crate::journal::Feed;
 use crate::store::{self, Store};
 use crate::{Crosstab, Day, Hour, ReportConfig, facts, sink};
 
+/// So many labels are brought into the reports at once.
+const AT_ONCE: usize = 16_384;
+
 /// The reports of a directory that are made from files, each of which is looked at as a whole.
 ///
 /// Looks may overlap, and a later one may see less (a download that was cut off): of each count the
@@ -52,23 +55,29 @@ impl Reports {
         store::check(&self.config, Feed::Looks)
     }
 
-    /// Brings the reports of all days of a look up to date.
+    /// Brings the reports of all days of a look up to date, some days after the other, so that they need
+    /// little memory beside the look.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](audit_core::ErrorKind::Conflict) when another process writes here, or
     /// a pipeline counts into this directory; `InvalidData` when what is stored is damaged; and what
     /// writing files may fail with.
-    pub fn publish(&self, look: &Crosstab) -> Result<Vec<Published>> {
-        let publish = || {
+    pub fn publish(&self, mut look: Crosstab) -> Result<Vec<Published>> {
+        let mut publish = || {
             let _lock = sink::lock(&self.config)?;
             let mut store = Store::open(&self.config, Feed::Looks)?;
-            store.commit(look, Vec::new())?;
-            store.publish()?;
-            let mut days = Vec::with_capacity(look.days().len());
-            for day in look.days() {
-                days.push(Published { day, seen: look.events(day), reported: store.events(day)? });
+            let mut published = Vec::with_capacity(look.days().len());
+            look.settle();
+            while let Some(days) = look.first_days(AT_ONCE) {
+                let seen: Vec<_> = days.days().map(|day| (day, days.events(day))).collect();
+                store.commit(days, Vec::new())?;
+                store.publish()?;
+                for (day, seen) in seen {
+                    published.push(Published { day, seen, reported: store.events(day)? });
+                }
+                store.unload()?;
             }
-            Ok(days)
+            Ok(published)
         };
         publish().map_err(|e: audit_core::Error| e.while_doing("write the reports"))
     }

@@ -99,7 +99,7 @@ impl Sink for ReportSink {
                 store
             }
         };
-        let mut counts = Crosstab::new(self.config.max_labels);
+        let mut counts = Crosstab::unbounded();
         let mut ids = Vec::with_capacity(events.len());
         let mut written = Written::all();
         for (index, event) in events.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Sink for ReportSink {
         let (now, every) = (self.clock.now(), self.config.publish_every);
         let every = TimeDelta::from_std(every).unwrap_or(TimeDelta::MAX);
         blocking(OPERATION, move || {
-            store.commit(&counts, ids)?;
+            store.commit(counts, ids)?;
             let last = *slot.published.get_or_insert(now);
             if now.signed_duration_since(last) >= every || store.is_long() {
                 slot.published = Some(now);

@@ -4,16 +4,18 @@
 //! reports and begins a new journal. Each stored file carries the serial of the last batch it holds,
 //! so that replaying a journal after a crash at any point adds nothing twice.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use audit_core::{Error, ErrorKind, IdHash, RecentIds, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::Cells;
 use crate::crosstab::StoredDay;
 use crate::files::Files;
 use crate::journal::{self, Feed, Journal, Replay, Version};
 use crate::known::StoredKnown;
-use crate::{Crosstab, Day, Known, Report, ReportConfig, lines, table};
+use crate::{Crosstab, Day, Known, Report, ReportConfig, cells, lines};
 
 /// So many days are held in memory at most, beside those of a batch.
 const MAX_LOADED: usize = 40;
@@ -32,7 +34,6 @@ pub(crate) struct Store {
     journal: Journal,
     serial: u64,
     pub(crate) window: RecentIds,
-    days: Crosstab,
     loaded: BTreeMap<Day, Loaded>,
     /// Every day that has reports or is going to.
     all: BTreeSet<Day>,
@@ -42,8 +43,10 @@ pub(crate) struct Store {
     known_serial: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// A day in memory.
+#[derive(Debug)]
 struct Loaded {
+    counts: Crosstab,
     serial: u64,
     /// Whether there are reports of the day that were written from here.
     published: bool,
@@ -51,18 +54,20 @@ struct Loaded {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct DayFile {
+#[serde(bound(deserialize = "V: Deserialize<'de>"))]
+struct DayFile<'a, V> {
     version: Version,
     serial: u64,
     published: bool,
-    counts: StoredDay,
+    counts: StoredDay<'a, V>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct KnownFile {
+#[serde(bound(deserialize = "V: Deserialize<'de>"))]
+struct KnownFile<'a, V> {
     version: Version,
     serial: u64,
-    known: StoredKnown,
+    known: StoredKnown<'a, V>,
 }
 
 impl Store {
@@ -81,7 +86,7 @@ impl Store {
         };
         let found = replay.is_some();
         let Replay { serial, window, batches, torn, .. } = replay.unwrap_or_else(fresh);
-        let (known, known_serial) = match lines::read::<KnownFile>(&files.known())? {
+        let (known, known_serial) = match lines::read::<KnownFile<'_, Day>>(&files.known())? {
             Some(file) => (Known::restore(file.known, limit), file.serial),
             None => (Known::new(limit), 0),
         };
@@ -96,7 +101,6 @@ impl Store {
             journal,
             serial,
             window,
-            days: Crosstab::new(limit),
             loaded: BTreeMap::new(),
             all,
             stale: BTreeSet::new(),
@@ -106,7 +110,7 @@ impl Store {
         let replayed = !batches.is_empty();
         for batch in batches {
             let serial = batch.serial;
-            store.apply(&batch.counts(limit), serial)?;
+            store.apply(batch.counts(), serial)?;
         }
         // At once, so that what was replayed is durable by other means than a journal whose last
         // write may have failed, and that nothing is ever written behind a part of a line.
@@ -117,10 +121,10 @@ impl Store {
     }
 
     /// Makes a batch durable and counts it. After an error the store has to be opened anew.
-    pub(crate) fn commit(&mut self, counts: &Crosstab, ids: Vec<IdHash>) -> Result<()> {
+    pub(crate) fn commit(&mut self, counts: Crosstab, ids: Vec<IdHash>) -> Result<()> {
         let len = ids.len();
         self.serial += 1;
-        self.journal.append(self.serial, ids, counts)?;
+        self.journal.append(self.serial, ids, &counts)?;
         self.window.batch_done(len);
         self.apply(counts, self.serial)
     }
@@ -139,11 +143,14 @@ impl Store {
     pub(crate) fn publish(&mut self) -> Result<()> {
         self.fill_gaps()?;
         for day in self.stale.clone() {
-            let state = self.load(day)?;
-            let report = Report::new(&self.days, day, &self.config.sections, Some(&self.known));
-            self.files.publish(&report, &self.config, state.published)?;
-            self.loaded.insert(day, Loaded { published: true, stored: false, ..state });
-            self.save(day)?;
+            self.load(day)?;
+            let Self { loaded, files, config, known, .. } = self;
+            if let Some(state) = loaded.get_mut(&day) {
+                let report = Report::new(&state.counts, day, &config.sections, Some(known));
+                files.publish(&report, config, state.published)?;
+                (state.published, state.stored) = (true, false);
+                state.save(day, files)?;
+            }
             self.relieve()?;
         }
         let known =
@@ -157,27 +164,26 @@ impl Store {
 
     /// Returns the number of events that are counted on a day.
     pub(crate) fn events(&mut self, day: Day) -> Result<u64> {
-        self.load(day)?;
-        Ok(self.days.events(day))
+        Ok(self.load(day)?.counts.events(day))
     }
 
-    fn apply(&mut self, counts: &Crosstab, serial: u64) -> Result<()> {
+    fn apply(&mut self, mut counts: Crosstab, serial: u64) -> Result<()> {
         if self.known_serial < serial {
-            self.stale.extend(self.known.observe(counts));
+            self.stale.extend(self.known.observe(&counts));
             self.known_serial = serial;
         }
         let how = match self.feed {
-            Feed::Events => table::sum,
-            Feed::Looks => table::max,
+            Feed::Events => cells::sum,
+            Feed::Looks => cells::max,
         };
-        for day in counts.days() {
-            let state = self.load(day)?;
-            if state.serial < serial {
-                self.days.take_over_day(counts, day, how);
-                self.loaded.insert(day, Loaded { serial, stored: false, ..state });
-            }
+        while let Some((day, counts)) = counts.first_day() {
             self.stale.insert(day);
             self.all.insert(day);
+            let state = self.load(day)?;
+            if state.serial < serial {
+                state.counts.take_over(counts, how);
+                (state.serial, state.stored) = (serial, false);
+            }
             self.relieve()?;
         }
         Ok(())
@@ -201,46 +207,53 @@ impl Store {
         Ok(())
     }
 
-    fn load(&mut self, day: Day) -> Result<Loaded> {
-        if let Some(loaded) = self.loaded.get(&day) {
-            return Ok(*loaded);
-        }
+    fn load(&mut self, day: Day) -> Result<&mut Loaded> {
+        let entry = match self.loaded.entry(day) {
+            Entry::Occupied(loaded) => return Ok(loaded.into_mut()),
+            Entry::Vacant(entry) => entry,
+        };
+        let mut counts = Crosstab::new(self.config.max_labels);
+        counts.ensure(day);
+        let mut state = Loaded { counts, serial: 0, published: false, stored: false };
         let stored = match self.all.contains(&day) {
-            true => lines::read::<DayFile>(&self.files.day(day))?,
+            true => lines::read::<DayFile<'_, Cells>>(&self.files.day(day))?,
             false => None,
         };
-        let mut state = Loaded::default();
-        self.days.ensure(day);
         if let Some(file) = stored {
-            state = Loaded { serial: file.serial, published: file.published, stored: true };
-            self.days.restore(day, file.counts);
+            state.counts.restore(day, file.counts);
+            (state.serial, state.published, state.stored) = (file.serial, file.published, true);
         }
-        self.loaded.insert(day, state);
-        Ok(state)
-    }
-
-    fn save(&mut self, day: Day) -> Result<()> {
-        let Some(state) = self.loaded.get_mut(&day).filter(|state| !state.stored) else {
-            return Ok(());
-        };
-        let Loaded { serial, published, .. } = *state;
-        let counts = self.days.store(day);
-        let file = DayFile { version: Version, serial, published, counts };
-        lines::replace(&self.files.day(day), &file)?;
-        state.stored = true;
-        Ok(())
+        Ok(entry.insert(state))
     }
 
     /// Lets go of days when there are many.
     fn relieve(&mut self) -> Result<()> {
         let days = self.loaded.len();
-        if days > MAX_LOADED || days > 2 && self.days.labels() > MAX_LABELS {
-            for day in self.loaded.keys().copied().collect::<Vec<_>>() {
-                self.save(day)?;
-            }
-            self.loaded.clear();
-            self.days = Crosstab::new(self.config.max_labels);
+        let labels = self.loaded.values().map(|state| state.counts.labels()).sum::<usize>();
+        if days > MAX_LOADED || days > 2 && labels > MAX_LABELS {
+            self.unload()?;
         }
+        Ok(())
+    }
+
+    /// Lets go of all days.
+    pub(crate) fn unload(&mut self) -> Result<()> {
+        for (day, mut state) in std::mem::take(&mut self.loaded) {
+            state.save(day, &self.files)?;
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    fn save(&mut self, day: Day, files: &Files) -> Result<()> {
+        if self.stored {
+            return Ok(());
+        }
+        let Self { serial, published, .. } = *self;
+        let counts = self.counts.store(day);
+        lines::replace(&files.day(day), &DayFile { version: Version, serial, published, counts })?;
+        self.stored = true;
         Ok(())
     }
 }
@@ -265,7 +278,7 @@ fn look(files: &Files, feed: Feed) -> Result<(Option<Replay>, BTreeSet<Day>)> {
 pub(crate) fn check(config: &ReportConfig, feed: Feed) -> Result<()> {
     let files = Files::new(&config.path);
     look(&files, feed)?;
-    lines::read::<KnownFile>(&files.known())?;
+    lines::read::<KnownFile<'_, Day>>(&files.known())?;
     audit_core::durable::check_writable(&config.path)?;
     audit_core::durable::check_writable(&files.journal())
 }

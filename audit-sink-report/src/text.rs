@@ -5,6 +5,8 @@
 //! underscores, a line a label with `-` for no events. A label wider than 30 columns has lines of its
 //! own above its counts. A report is an empty line and the sections one after another.
 
+use std::ops::Range;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::{OTHER, Report, for_people};
@@ -13,22 +15,34 @@ use crate::{Row, Section};
 
 const LABEL: usize = 30;
 const HOUR: usize = 6;
+/// As wide as the hours of the largest count there can be.
+const WIDEST: usize = 1 + u64::MAX.ilog10() as usize + 1;
 
-pub(crate) fn report(report: &Report<'_>) -> String {
-    let mut page = Page::of(report);
-    page.out.push('\n');
-    for (section, rows) in &report.sections {
-        page.section(report, *section, rows);
-    }
-    page.out
+/// A report as text, and where in it its sections are.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    pub(crate) text: String,
+    sections: Vec<(Section, Range<usize>)>,
 }
 
-pub(crate) fn section(report: &Report<'_>, section: Section) -> String {
-    let mut page = Page::of(report);
-    for (_, rows) in report.sections.iter().filter(|(found, _)| *found == section) {
-        page.section(report, section, rows);
+impl Pages {
+    pub(crate) fn of(report: &Report<'_>) -> Self {
+        let mut page = Page::of(report);
+        page.out.push('\n');
+        let mut sections = Vec::with_capacity(report.sections.len());
+        for (section, rows) in &report.sections {
+            let start = page.out.len();
+            page.section(report, *section, rows);
+            sections.push((*section, start..page.out.len()));
+        }
+        Self { text: page.out, sections }
     }
-    page.out
+
+    /// Returns the text of one section; nothing for one that the report does not have.
+    pub(crate) fn section(&self, section: Section) -> &str {
+        let place = self.sections.iter().find(|(found, _)| *found == section);
+        place.and_then(|(_, range)| self.text.get(range.clone())).unwrap_or_default()
+    }
 }
 
 struct Page {
@@ -41,7 +55,7 @@ struct Page {
 impl Page {
     fn of(report: &Report<'_>) -> Self {
         let rows = report.sections.iter().flat_map(|(_, rows)| rows);
-        let largest = rows.flat_map(|row| row.counts).max().unwrap_or(0);
+        let largest = rows.flat_map(Row::counts).max().unwrap_or(0);
         let digits = largest.checked_ilog10().unwrap_or(0) as usize + 1;
         let hour = HOUR.max(digits + 1);
         Self { out: String::new(), hour, width: LABEL + 24 * hour }
@@ -49,6 +63,10 @@ impl Page {
 
     fn section(&mut self, report: &Report<'_>, section: Section, rows: &[Row<'_>]) {
         let Self { hour, width, .. } = *self;
+        // All at once: a text that grows takes twice its memory.
+        let wide =
+            rows.iter().filter(|row| row.label.is_some_and(|label| label.len() > LABEL)).count();
+        self.out.reserve_exact((rows.len() + wide + 5) * (width + 1));
         self.line("line");
         self.line(&"-".repeat(width));
         self.line(&format!("{:67}{} ", "", section.title()));
@@ -68,7 +86,7 @@ impl Page {
     fn row(&mut self, row: &Row<'_>) {
         let label = row.label.map_or(OTHER.into(), visible);
         let mut start = label.as_ref();
-        if label.width() > LABEL {
+        if width(&label) > LABEL {
             let (mut piece, mut columns) = (String::new(), 0);
             for c in label.chars() {
                 let width = c.width().unwrap_or(0);
@@ -82,23 +100,42 @@ impl Page {
             self.line(&piece);
             start = "";
         }
-        let hour = self.hour;
-        let mut line = padded(start, LABEL);
-        for count in row.counts {
-            let count = if count == 0 { "-".to_owned() } else { count.to_string() };
-            line.push_str(&format!("{count:>hour$}"));
+        self.padded(start, LABEL);
+        row.counts().into_iter().for_each(|count| self.count(count));
+        self.out.push('\n');
+    }
+
+    /// Appends a count at the right of its hour.
+    fn count(&mut self, count: u64) {
+        let mut cell = [b' '; WIDEST];
+        let (mut at, mut rest) = (cell.len(), count);
+        while rest > 0 {
+            at -= 1;
+            // A digit fits.
+            cell[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
         }
-        self.line(&line);
+        if count == 0 {
+            cell[at - 1] = b'-';
+        }
+        let cell = cell.get(cell.len() - self.hour..).and_then(|cell| str::from_utf8(cell).ok());
+        self.out.push_str(cell.unwrap_or_default());
     }
 
     fn line(&mut self, text: &str) {
-        self.out.push_str(&padded(text, self.width));
+        self.padded(text, self.width);
         self.out.push('\n');
+    }
+
+    fn padded(&mut self, text: &str, columns: usize) {
+        self.out.push_str(text);
+        self.out.extend(std::iter::repeat_n(' ', columns.saturating_sub(width(text))));
     }
 }
 
-fn padded(text: &str, width: usize) -> String {
-    format!("{text}{:1$}", "", width.saturating_sub(text.width()))
+/// Returns how many columns a text takes that has no hidden characters.
+fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
 }
 
 #[cfg(test)]
@@ -144,7 +181,7 @@ mod tests {
         let text = report.section_text(Section::SigninFail);
         assert_eq!(text.lines().count(), 4);
         assert!(!text.contains("Hour:"));
-        let whole = super::report(&report);
+        let whole = Pages::of(&report).text;
         assert!(whole.starts_with("\nline "));
         assert_eq!(whole.lines().count(), 1 + 4 * 4);
     }

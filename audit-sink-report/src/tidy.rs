@@ -66,8 +66,8 @@ fn json_text(text: &str) -> String {
 fn each(report: &Report<'_>, mut record: impl FnMut(&str, Option<&str>, usize, u64)) {
     for (section, rows) in &report.sections {
         for row in rows {
-            let counted = row.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-            counted.for_each(|(hour, count)| record(section.name(), row.label, hour, *count));
+            let counted = row.counts().into_iter().enumerate().filter(|(_, count)| *count > 0);
+            counted.for_each(|(hour, count)| record(section.name(), row.label, hour, count));
         }
     }
 }

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 /// breaks), those that turn the direction of writing, and invisible ones become `\u{1b}`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     // What looks like such a mark already is marked itself, so that no two texts look the same.
-    if !text.contains(is_hidden) && !text.contains(r"\u{") {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
+    if text.bytes().all(is_plain) || !text.contains(is_hidden) && !text.contains(r"\u{") {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

@@ -99,9 +99,9 @@ fn flat(crosstab: &Crosstab) -> BTreeSet<(String, String, String, u64, u64)> {
         for section in OWN {
             for row in crosstab.rows(day, section) {
                 let (name, label) = (section.name().to_owned(), row.label.unwrap_or("").to_owned());
-                let counts = row.counts.iter().zip(0..).filter(|(count, _)| **count > 0);
+                let counts = row.counts().into_iter().zip(0..).filter(|(count, _)| *count > 0);
                 all.extend(counts.map(|(count, hour)| {
-                    (day.to_string(), name.clone(), label.clone(), hour, *count)
+                    (day.to_string(), name.clone(), label.clone(), hour, count)
                 }));
             }
         }

@@ -37,8 +37,8 @@ pub struct ReportOptions {
     #[arg(long = "section", env = "AUDIT_REPORT_SECTIONS", value_name = "NAME",
         value_delimiter = ',', value_parser = parse::<Section>)]
     sections: Vec<Section>,
-    /// How many labels a section may have a day; the events of all others are counted in one row
-    #[arg(long, value_name = "N", default_value_t = 100_000,
+    /// How many labels the reports may have in all; the events of all others are counted in one row
+    #[arg(long, value_name = "N", default_value_t = 32_768,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_labels: u32,
     /// The file of the records that cannot be read, with the reasons; made anew by each run
@@ -89,20 +89,20 @@ impl ReportOptions {
     ///
     /// # Errors
     /// Those of [`Reports::publish`] and of stdout.
-    pub fn publish(&self, reports: &Reports, look: Look, app: &App) -> Result<u8> {
-        let Look { counts, rejected, repeats, code, interrupted } = &look;
+    pub fn publish(&self, reports: &Reports, mut look: Look, app: &App) -> Result<u8> {
+        let counts = std::mem::take(&mut look.counts);
+        let Look { rejected, repeats, code, interrupted, .. } = &look;
         if *interrupted {
             terminal::say("stopped: no report was written");
             return Ok(*code);
         }
-        let published = match counts.days().len() {
-            0 => Vec::new(),
-            _ => reports.publish(counts)?,
-        };
+        let left_out = counts.left_out();
+        let is_empty = counts.days().len() == 0;
+        let published = if is_empty { Vec::new() } else { reports.publish(counts)? };
         if !app.quiet {
-            terminal::say(&self.table(&published, &look));
+            terminal::say(&self.table(&published, &look, left_out));
         }
-        let code = match (*code, *rejected) {
+        let code = match (*code, *rejected + left_out) {
             (exit::OK, 1..) => exit::DEAD_LETTERS,
             (code, _) => code,
         };
@@ -113,7 +113,7 @@ impl ReportOptions {
                 .collect();
             let line = json!({
                 "exit_code": code, "events": seen(&published), "repeats": repeats,
-                "rejected": rejected, "days": days,
+                "rejected": rejected, "left_out": left_out, "days": days,
             });
             terminal::out(|out| writeln!(out, "{line}"))?;
         } else if let (Some(last), false) = (published.last(), app.quiet) {
@@ -132,7 +132,7 @@ impl ReportOptions {
         terminal::out(|out| out.write_all(&text))
     }
 
-    fn table(&self, published: &[Published], look: &Look) -> String {
+    fn table(&self, published: &[Published], look: &Look, left_out: u64) -> String {
         let directory = self.reports.display().to_string();
         let mut text = match (published.first(), published.last()) {
             (Some(first), Some(last)) => format!(
@@ -159,6 +159,13 @@ impl ReportOptions {
         if look.rejected > 0 {
             let rejects = self.rejects.display().to_string();
             text += &format!("   (kept in {})", terminal::neutral(&rejects));
+        }
+        if left_out > 0 {
+            let events = terminal::count(left_out);
+            text += &format!(
+                "\n  {:<10} {events:>13}   (on earlier days: there are too many)",
+                "left out"
+            );
         }
         text
     }

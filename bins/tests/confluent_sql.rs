@@ -84,7 +84,8 @@ fn count(crosstab: &mut Crosstab, record: &Record<'_>) {
     facts.method = method.as_deref();
     facts.principal = principal.as_deref();
     let (operation, user, status) = (operation.as_deref(), user.as_deref(), status.as_deref());
-    facts.classify(record.action_kind(), record.outcome(), Details { operation, user, status });
+    let details = Details { operation, user, status };
+    facts.classify(crosstab, || record.action_kind(), || record.outcome(), details);
     facts.count(crosstab);
 }
 
@@ -110,9 +111,11 @@ fn by_scan(lines: &[Vec<u8>], threads: usize) -> (Counts, Summary) {
     for (day, section) in whole.days().flat_map(|day| SECTIONS.map(|section| (day, section))) {
         for row in whole.rows(day, section) {
             let label = row.label.unwrap().to_owned();
-            for (hour, count) in row.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            for (hour, count) in
+                row.counts().into_iter().enumerate().filter(|(_, count)| *count > 0)
+            {
                 let key = (section.name().to_owned(), format!("{day} {hour:02}"), label.clone());
-                counts.insert(key, *count as i64);
+                counts.insert(key, count as i64);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use audit_core::{Error, Result};
-use audit_sink_report::{Crosstab, Details, Facts, Hour};
+use audit_sink_report::{Crosstab, Details, Facts, Hour, Section};
 use audit_source_confluent::scan::{Record, Scan, ScanConfig};
 
 use crate::app::App;
@@ -27,8 +27,12 @@ pub(super) async fn files(files: &[PathBuf], options: &ReportOptions, app: &App)
     look.await
 }
 
+/// A thread keeps so many labels for itself at most.
+const OWN_LABELS: usize = 8192;
+
 /// What a thread of the scan counts.
 struct Share {
+    /// What is not in the counts of all yet.
     counts: Crosstab,
     /// Records of a time that no report has.
     outside: u64,
@@ -38,6 +42,7 @@ struct Share {
 fn count(scan: &Scan, rejects: Mutex<Rejects>, counts: Crosstab) -> Result<Look> {
     let lock = || rejects.lock().unwrap_or_else(PoisonError::into_inner);
     let share = || Share { counts: counts.clone(), outside: 0, failure: None };
+    let all = Mutex::new(counts.clone());
     let mut notes = 0;
     let scanned = scan.run(
         share,
@@ -47,6 +52,9 @@ fn count(scan: &Scan, rejects: Mutex<Rejects>, counts: Crosstab) -> Result<Look>
                 let id = record.id().unwrap_or_default();
                 let kept = lock().put(id, record.line(), &crate::report::outside());
                 share.failure = share.failure.take().or(kept.err());
+            }
+            if share.counts.labels() > OWN_LABELS {
+                all.lock().unwrap_or_else(PoisonError::into_inner).take(&mut share.counts);
             }
         },
         |reject| {
@@ -59,10 +67,11 @@ fn count(scan: &Scan, rejects: Mutex<Rejects>, counts: Crosstab) -> Result<Look>
         },
     )?;
     let summary = scanned.summary;
-    let mut look = Look { counts: counts.clone(), ..Look::default() };
-    for share in scanned.states {
+    let counts = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut look = Look { counts, ..Look::default() };
+    for mut share in scanned.states {
         share.failure.map_or(Ok(()), Err)?;
-        look.counts.merge(&share.counts);
+        look.counts.take(&mut share.counts);
         look.rejected += share.outside;
     }
     lock().finish()?;
@@ -83,10 +92,10 @@ fn count_record(record: &Record<'_>, counts: &mut Crosstab) -> bool {
     let mut facts = Facts::new(hour);
     facts.method = method.as_deref();
     facts.principal = principal.as_deref();
-    facts.client = record.client();
+    facts.client = if counts.counts(Section::ClientAddresses) { record.client() } else { None };
     let (operation, user, status) = (operation.as_deref(), user.as_deref(), status.as_deref());
     let details = Details { operation, user, status };
-    facts.classify(record.action_kind(), record.outcome(), details);
+    facts.classify(counts, || record.action_kind(), || record.outcome(), details);
     facts.count(counts);
     true
 }
