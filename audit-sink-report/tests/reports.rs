@@ -117,7 +117,7 @@ fn a_smaller_look_never_makes_a_report_worse() {
     assert_eq!((less[0].seen, less[0].reported), (140, 540));
     assert_eq!(reports(directory.path()), before);
     // Repeating the whole run changes nothing: its second daily report had one section only.
-    reports_of.publish(whole.clone()).unwrap();
+    reports_of.publish(whole).unwrap();
     assert_eq!(reports(directory.path()), before);
     // A look that saw more of one hour and nothing of another.
     let more = reports_of.publish(look(&[(day, 9, "a", 501), (day, 11, "c", 1)])).unwrap();

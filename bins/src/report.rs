@@ -111,10 +111,13 @@ impl ReportOptions {
                 .iter()
                 .map(|p| json!({"date": p.day.to_string(), "seen": p.seen, "reported": p.reported}))
                 .collect();
-            let line = json!({
+            let mut line = json!({
                 "exit_code": code, "events": seen(&published), "repeats": repeats,
-                "rejected": rejected, "left_out": left_out, "days": days,
+                "rejected": rejected, "days": days,
             });
+            if left_out > 0 {
+                line["left_out"] = left_out.into();
+            }
             terminal::out(|out| writeln!(out, "{line}"))?;
         } else if let (Some(last), false) = (published.last(), app.quiet) {
             self.show(last)?;
@@ -173,4 +176,27 @@ impl ReportOptions {
 
 fn seen(published: &[Published]) -> u64 {
     published.iter().map(|p| p.seen).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: ReportOptions,
+    }
+
+    #[test]
+    fn r04_events_on_too_many_days_are_told() {
+        let Cli { options } = Cli::parse_from(["report"]);
+        let look = Look { rejected: 2, ..Look::default() };
+        let table = options.table(&[], &look, 1234);
+        let (_, last) = table.rsplit_once('\n').unwrap();
+        assert_eq!(last, "  left out           1,234   (on earlier days: there are too many)");
+        assert!(!options.table(&[], &look, 0).contains("left out"));
+    }
 }

@@ -125,7 +125,7 @@ fn first(list: &RawValue) -> Option<&RawValue> {
 }
 
 /// Returns the last field of an object that has one of the names.
-fn last<'a>(object: &'a RawValue, names: Names) -> serde_json::Result<Option<&'a RawValue>> {
+fn last(object: &RawValue, names: Names) -> serde_json::Result<Option<&RawValue>> {
     struct Fields(Names);
 
     impl<'de> Visitor<'de> for Fields {
