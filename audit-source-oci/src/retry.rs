@@ -40,7 +40,10 @@ impl Attempts {
             Retry::After(asked) => asked.max(own),
             Retry::Backoff | Retry::Never => own,
         };
-        if self.left == 0 || !failure.may_pass() || since.elapsed().saturating_add(delay) > self.retry_for {
+        if self.left == 0
+            || !failure.may_pass()
+            || since.elapsed().saturating_add(delay) > self.retry_for
+        {
             return Err(failure);
         }
         tracing::debug!(error = %failure.error, ?delay, "a request failed, trying again");

@@ -51,7 +51,7 @@ fn hash(mut mac: Hmac<Sha256>, value: &str) -> String {
 }
 
 /// Which values are masked: those of response headers, of URL parameters, and of JSON object keys at
-/// any depth of the filter and the results.
+/// any depth of the filter, the results and the changes.
 ///
 /// A rule's name is compared with the end of a name, without regard to case and to what is neither a
 /// letter nor a digit: `token` covers `token`, `X-Auth-Token`, `access_token` and `csrfToken`.
@@ -84,6 +84,12 @@ impl Masking {
         self.rules.iter().find(|(rule, _)| matches(rule)).map(|(_, mask)| mask)
     }
 
+    /// As [`find`](Self::find), of a name or of names joined by dots, as [`Diff`](super::Diff) joins
+    /// them: what is within a secret is one too.
+    fn find_path(&self, path: &str) -> Option<&Mask> {
+        self.find(path).or_else(|| path.split('.').find_map(|name| self.find(name)))
+    }
+
     /// Returns the value of a header as it may be written, nothing when the header is dropped.
     pub(super) fn header<'a>(&self, name: &str, value: &'a str) -> Option<Cow<'a, str>> {
         match self.find(name) {
@@ -100,38 +106,46 @@ impl Masking {
         let (rest, fragment) = split_before(url, '#');
         let (base, query) = split_before(rest, '?');
         let mut out = self.user_info(base);
-        for (n, pair) in query.trim_start_matches('?').split('&').enumerate() {
+        self.pairs(query, &mut out);
+        // Where sign-ins of browsers end: `#access_token=…`.
+        self.pairs(fragment, &mut out);
+        if out == url { Cow::Borrowed(url) } else { Cow::Owned(out) }
+    }
+
+    /// Adds a query or fragment, which begins with its mark or is empty.
+    fn pairs(&self, text: &str, out: &mut String) {
+        let mut rest = text.chars();
+        let Some(mut separator) = rest.next() else { return };
+        for pair in rest.as_str().split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let mask = (!value.is_empty()).then(|| self.find(&decoded(name))).flatten();
             let Some(value) = mask.map_or(Some(Cow::Borrowed(value)), |m| m.of(value)) else {
                 continue;
             };
-            if !query.is_empty() {
-                let first = n == 0 || !out.contains('?');
-                out.push(if first { '?' } else { '&' });
-            }
+            out.push(separator);
+            separator = '&';
             out.push_str(name);
             if pair.contains('=') {
                 out.push('=');
                 out.push_str(&value);
             }
         }
-        out.push_str(fragment);
-        if out == url { Cow::Borrowed(url) } else { Cow::Owned(out) }
     }
 
-    /// `https://user:password@host`
+    /// `https://user:password@host`, and `https://token@host`.
     fn user_info(&self, base: &str) -> String {
         let masked = || {
             let (scheme, rest) = base.split_once("://")?;
             let (authority, path) = split_before(rest, '/');
             let (user_info, host) = authority.rsplit_once('@')?;
-            let (user, password) = user_info.split_once(':')?;
-            let password = match self.find("password")?.of(password) {
-                Some(password) => format!(":{password}"),
-                None => String::new(),
+            let (user, secret) = user_info.split_once(':').unwrap_or(("", user_info));
+            let colon = if user_info.contains(':') { ":" } else { "" };
+            let shown = match self.find("password")?.of(secret) {
+                Some(secret) => format!("{user}{colon}{secret}@"),
+                None if user.is_empty() => String::new(),
+                None => format!("{user}@"),
             };
-            Some(format!("{scheme}://{user}{password}@{host}{path}"))
+            Some(format!("{scheme}://{shown}{host}{path}"))
         };
         masked().unwrap_or_else(|| base.to_owned())
     }
@@ -151,7 +165,7 @@ impl Masking {
             let key_end = string_end(bytes, at);
             let colon = skip_space(bytes, key_end);
             let mask = (bytes.get(colon) == Some(&b':'))
-                .then(|| self.find(&string(&bytes[at..key_end])))
+                .then(|| self.find_path(&string(&bytes[at..key_end])))
                 .flatten();
             let Some(mask) = mask else {
                 at = key_end;
@@ -344,6 +358,10 @@ mod tests {
                 r#"{"ssn": "hmac-sha256:661f283339dd56bae838c4159e90f85dc7a00ea5b46d382fe0d51a7034bf8ac4"}"#,
             ),
             (r#"["token", 1]"#, r#"["token", 1]"#),
+            (
+                r#"{"credentials.key": ["a", "b"], "a.key": ["a", "b"]}"#,
+                r#"{"credentials.key": "***", "a.key": ["a", "b"]}"#,
+            ),
         ] {
             assert_eq!(json_of(&masking, text), expected);
         }
@@ -358,6 +376,10 @@ mod tests {
             ("https://x/a?sid=abc", "https://x/a"),
             ("/a?p%61ssword=abc&&b", "/a?p%61ssword=***&&b"),
             ("https://ann:pw@x/a", "https://ann:***@x/a"),
+            ("https://ghp_abc@x/a", "https://***@x/a"),
+            ("https://x/a#access_token=abc&state=1", "https://x/a#access_token=***&state=1"),
+            ("https://x/#/in?token=abc", "https://x/#/in?token=***"),
+            ("https://x/?sid=abc#sid=abc", "https://x/"),
             ("https://x/a?", "https://x/a?"),
             ("/users/@ann?x", "/users/@ann?x"),
         ] {
