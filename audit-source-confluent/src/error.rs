@@ -225,6 +225,10 @@ mod tests {
             (Code::TopicAuthorizationFailed, ErrorKind::Auth, false),
             (Code::UnknownTopicOrPartition, ErrorKind::Config, false),
             (Code::BadMessage, ErrorKind::InvalidData, false),
+            (Code::GroupAuthorizationFailed, ErrorKind::Auth, false),
+            (Code::InconsistentGroupProtocol, ErrorKind::Config, false),
+            (Code::FencedInstanceId, ErrorKind::Conflict, false),
+            (Code::RebalanceInProgress, ErrorKind::Unavailable, true),
             (Code::OperationTimedOut, ErrorKind::Timeout, true),
             (Code::NotLeaderForPartition, ErrorKind::Unavailable, true),
         ] {

@@ -15,7 +15,8 @@ use crate::settings::Settings;
 /// What Confluent Cloud keeps its audit log for.
 const USUAL_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Reads an audit log topic, every partition of it, from offsets that are in the checkpoint.
+/// Reads an audit log topic, every partition of it, from offsets that are in the checkpoint; with a
+/// [`group`](ConfluentConfig::group), those partitions that the group gives it.
 ///
 /// It is idle once, as soon as it has read what was there when it was opened: a run that does not
 /// follow ends then. After that it goes on with what is new.

@@ -232,3 +232,17 @@ mod in_a_group {
 async fn a_crash_at_any_call_loses_nothing() {
     crash_at_every_call(async || World::of_source(Topic::mock(2))).await.unwrap();
 }
+
+#[tokio::test]
+#[ignore = "a minute: each life joins the group"]
+async fn a_crash_at_any_call_in_a_group_loses_nothing() {
+    crash_at_every_call(async || {
+        let mut topic = Topic::shared(2);
+        if topic.groups.take().is_some() {
+            topic.config.group = Some(topic.config.topic.clone());
+        }
+        World::of_source(topic)
+    })
+    .await
+    .unwrap();
+}

@@ -241,8 +241,30 @@ async fn the_share_of_a_member_that_is_stuck_goes_to_the_others_and_nothing_is_l
     assert_eq!(take(&mut other, 20).await.0, ids(40..60));
     // Back again, it has lost what it held, and what it says of it changes nothing.
     stuck.committed(&cursor).await.unwrap();
-    let _records = until(&mut stuck, "a share", |report| partitions(report) == 0).await;
+    let _none = until(&mut stuck, "a loss", |report| partitions(report) == 0).await;
     assert_eq!(told(&live, 4), [Some(10); 4]);
+}
+
+#[tokio::test]
+async fn a_member_that_was_too_slow_is_back_at_once_and_reads_nothing_again() {
+    let Some(live) = Live::with_topic("too slow", 2) else { return };
+    fill(&live, 2, 0..10);
+    let mut slow = member(&live);
+    slow.timeout = Duration::from_secs(20);
+    slow.properties.insert("max.poll.interval.ms".to_owned(), "2000".into());
+    let mut slow = ConfluentSource::new(slow).unwrap();
+    slow.open(None).await.unwrap();
+    assert_eq!(take(&mut slow, 10).await.0, ids(0..10));
+    // They are on their way to a sink that takes its time. Lost partitions do not wait for it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fill(&live, 2, 10..20);
+    let began = Instant::now();
+    let (rest, cursor) = take(&mut slow, 10).await;
+    assert_eq!(rest, ids(10..20));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(told(&live, 2), [None; 2], "nothing is delivered yet");
+    slow.committed(&cursor).await.unwrap();
+    wait_for_told(&live, &[Some(10); 2]).await;
 }
 
 #[tokio::test]
