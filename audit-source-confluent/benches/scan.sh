@@ -8,7 +8,8 @@
 # FILE=path takes a file that is there. Needs GNU time; DuckDB is measured if `python3` has it.
 #
 # DuckDB is asked twice: for one of the four sections, as a person would (`one section`), and for what
-# `analyze` does (`all sections`): each id once, four counts by hour and label of one pass.
+# `analyze` does (`all sections`): each id once, four counts by hour and label of one pass. Last comes a
+# file in which every label is another one (hostile.awk), for the peak of memory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 records=${1:-1000000} rounds=${2:-5} times=${3:-1}
@@ -18,7 +19,7 @@ cargo build --quiet --release --locked -p audit-bins --bin confluent-report --no
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 CARGO_TARGET_DIR="$target/floor" cargo build --quiet --release \
   --manifest-path audit-source-confluent/benches/floor/Cargo.toml
-queries=$PWD/audit-source-confluent/benches/duck.py
+benches=$PWD/audit-source-confluent/benches
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -33,17 +34,24 @@ done
 measure() {
   local name=$1; shift
   rm -rf reports
-  /usr/bin/time -f "$name: %e s wall, %U + %S s CPU, %M kB" "$@" > out
+  /usr/bin/time -q -f "$name: %e s wall, %U + %S s CPU, %M kB" "$@" > out
+}
+analyze() {
+  # Broken lines are rejected, which its exit code says.
+  measure "$1" "$target/release/confluent-report" analyze "$2" --quiet \
+    --section auth_events,signin_fail,signin_success,other_events || [[ $? == 9 ]]
 }
 for _ in $(seq "$rounds"); do
   measure "simd-json, 1 thread      " "$target/floor/release/scan-floor" events
   THREADS=1 measure "scan, 1 thread           " "$target/release/examples/scan" "${files[@]}"
   measure "scan, all cores          " "$target/release/examples/scan" "${files[@]}"
-  # Broken lines are rejected, which its exit code says.
-  measure "analyze, all cores       " "$target/release/confluent-report" analyze events --quiet \
-    --section auth_events,signin_fail,signin_success,other_events || [[ $? == 9 ]]
+  analyze "analyze, all cores       " events
   if python3 -c 'import duckdb' 2> ignored; then
-    measure "DuckDB, one section      " python3 "$queries" one events
-    measure "DuckDB, all sections     " python3 "$queries" all events
+    measure "DuckDB, one section      " python3 "$benches/duck.py" one events
+    measure "DuckDB, all sections     " python3 "$benches/duck.py" all events
   fi
 done
+if awk --version 2> ignored | grep -q GNU; then
+  awk -v N=$((3 * records)) -v DAYS=1 -f "$benches/hostile.awk" > hostile
+  analyze "analyze, all labels new  " hostile
+fi
