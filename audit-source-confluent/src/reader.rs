@@ -227,7 +227,7 @@ impl Reader {
         }
         if self.is_drained() && !self.rested && self.held.is_none() {
             // All is read that was there: a run that does not follow ends here.
-            self.rested = true;
+            self.begin_to_rest();
             return Ok(Read::Idle(Duration::ZERO));
         }
         if !self.fetching {
@@ -329,9 +329,21 @@ impl Reader {
         Ok(Read::Batch(Batch::new(Vec::new(), self.position.encode()?)))
     }
 
+    /// Returns whether it is the first time.
+    fn begin_to_rest(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.rested, true);
+        if first && self.ends.is_empty() {
+            info!(
+                topic = self.settings.config.topic,
+                "the group has no partition for this instance"
+            );
+        }
+        first
+    }
+
     /// There is nothing new now.
     fn rest(&mut self) -> Result<Read> {
-        let first = !std::mem::replace(&mut self.rested, true);
+        let first = self.begin_to_rest();
         self.tell();
         if self.looked.elapsed() >= self.settings.config.refresh_interval {
             self.looked = Instant::now();
