@@ -2,21 +2,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cells::{Cells, max, sum};
 use crate::config::MAX_LABELS;
 use crate::ranked::{Stored, weight};
+use crate::row::bounded;
 use crate::table::Table;
-use crate::{Day, Hour, Section};
+use crate::{Day, Hour, Row, Section};
 
-/// Longer labels are cut, in bytes; a sum of the whole keeps them apart.
-const MAX_LABEL: usize = 512;
 /// Sections with counts of their own.
 const OWN: usize = Section::NewPrincipals as usize;
-
-/// What a label is called that is not known.
-pub(crate) const UNKNOWN: &str = "(unknown)";
 
 /// Counts of events by day, section, label and hour.
 ///
@@ -217,9 +212,9 @@ impl Crosstab {
     pub fn rows(&self, day: Day, section: Section) -> Vec<Row<'_>> {
         let Some(table) = self.find(day, section) else { return Vec::new() };
         let (rows, other) = table.view(self.level());
-        let row = |(label, cells)| Row { label: Some(label), cells: Cow::Borrowed(cells) };
-        let other = Row { label: None, cells: Cow::Owned(other) };
-        rows.into_iter().map(row).chain((!other.cells.is_none()).then_some(other)).collect()
+        let row = |(label, cells)| Row::new(Some(label), Cow::Borrowed(cells));
+        let other = (!other.is_none()).then(|| Row::new(None, Cow::Owned(other)));
+        rows.into_iter().map(row).chain(other).collect()
     }
 
     fn find(&self, day: Day, section: Section) -> Option<&Table> {
@@ -366,46 +361,6 @@ impl PartialEq for Crosstab {
 #[serde(transparent, bound(deserialize = "V: Deserialize<'de>"))]
 pub(crate) struct StoredDay<'a, V>(BTreeMap<Section, Stored<'a, V>>);
 
-/// The counts of one label on one day.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Row<'a> {
-    /// The label as counted; none are all labels beyond the limit.
-    pub label: Option<&'a str>,
-    cells: Cow<'a, Cells>,
-}
-
-impl Row<'_> {
-    /// Returns the counts by hour.
-    pub fn counts(&self) -> [u64; 24] {
-        self.cells.all()
-    }
-
-    /// Returns the sum of the counts.
-    pub fn total(&self) -> u64 {
-        self.cells.total()
-    }
-}
-
-impl PartialEq for Row<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.label == other.label && self.counts() == other.counts()
-    }
-}
-
-impl Eq for Row<'_> {}
-
-fn bounded(label: &str) -> Cow<'_, str> {
-    if label.is_empty() {
-        return Cow::Borrowed(UNKNOWN);
-    }
-    if label.len() <= MAX_LABEL {
-        return Cow::Borrowed(label);
-    }
-    let cut = label.get(..label.floor_char_boundary(MAX_LABEL - 20)).unwrap_or_default();
-    Cow::Owned(format!("{cut}…{:016x}", xxh3_64(label.as_bytes())))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -530,21 +485,5 @@ mod tests {
         parts.take(&mut of(&mut (0..2000)));
         parts.merge(&of(&mut (7000..10_000)));
         assert!(parts == forth && parts.left_out() == forth.left_out());
-    }
-
-    #[test]
-    fn long_labels_are_cut_and_stay_apart() {
-        let hour = Hour::of_unix_seconds(0).unwrap();
-        let mut crosstab = Crosstab::default();
-        let long = "é".repeat(100_000);
-        crosstab.add(Section::Denied, hour, &format!("{long}1"));
-        crosstab.add(Section::Denied, hour, &format!("{long}2"));
-        crosstab.add(Section::Denied, hour, &format!("{long}2"));
-        crosstab.add(Section::Denied, hour, "");
-        let rows = crosstab.rows(hour.day(), Section::Denied);
-        let labels: Vec<_> = rows.iter().map(|row| row.label.unwrap()).collect();
-        assert_eq!((labels.len(), labels[0]), (3, UNKNOWN));
-        assert!(labels.iter().all(|label| label.len() <= MAX_LABEL));
-        assert_eq!(rows.iter().map(Row::total).sum::<u64>(), 4);
     }
 }

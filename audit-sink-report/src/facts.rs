@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use audit_core::{ActionKind, AuditEvent, Outcome};
 
-use crate::crosstab::UNKNOWN;
 use crate::payload::Payload;
+use crate::row::UNKNOWN;
 use crate::{Crosstab, Hour, Section};
 
 /// What a report needs to know of an event, borrowed from wherever it was read.
