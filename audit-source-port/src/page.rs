@@ -32,7 +32,7 @@ impl Record {
         }
     }
 
-    fn time(&self, otherwise: DateTime<Utc>) -> DateTime<Utc> {
+    pub(crate) fn time(&self, otherwise: DateTime<Utc>) -> DateTime<Utc> {
         match self {
             Self::Event(event) => event.time,
             Self::Rejected(_) => otherwise,

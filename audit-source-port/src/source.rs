@@ -220,11 +220,11 @@ impl Reader {
         if !records.is_empty() {
             self.occupied_to = None;
         }
-        // To be remembered as if it had happened at the window's end, whatever time it says: which
-        // time the API goes by is not documented, and the next window's answer may hold it again.
         let found = |record: Record| {
             let id: Arc<str> = record.id().as_str().into();
-            Found::new(id, window.to(), record)
+            // Which time the API goes by is not documented, and the next window's answer may hold it
+            // again.
+            Found::new(id, record.time(window.from()), record).filed_at(window.to())
         };
         let accepted = self.windows.accept(window, records.into_iter().map(found))?;
         self.windows.finish(window)?;

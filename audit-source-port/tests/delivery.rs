@@ -346,6 +346,32 @@ async fn d17_d18_the_server_s_clock_decides_what_is_over() {
     }
 }
 
+/// For one answer the server's clock is far ahead; what happens meanwhile is found all the same.
+#[tokio::test]
+async fn d17_a_leap_of_the_server_s_clock_closes_nothing_for_good() {
+    for leap in [HOUR, DAY, 3650 * DAY] {
+        let world = World::new().await;
+        let mut got = Got::default();
+        for n in 0..12 {
+            world.fake.add_samples(n, [world.time.now() + 1]);
+            world.time.pass(17 * MINUTE);
+            let now = world.time.now();
+            world.time.set(if n == 5 { now + leap } else { now });
+            let mut source = world.opened(got.cursor.as_ref()).await;
+            drain(&mut source, &mut got).await.unwrap();
+            world.time.set(now);
+        }
+        world.time.pass(HOUR);
+        let mut source = world.opened(got.cursor.as_ref()).await;
+        drain(&mut source, &mut got).await.unwrap();
+        // What was closed before the leap may come again, under its old ids.
+        for n in 0..12 {
+            let id = format!("evt_{n:012}");
+            assert!(got.ids().contains(&id.as_str()), "{id} is lost with a leap of {leap}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn d16_a_record_from_the_future_is_delivered_and_poisons_nothing() {
     let world = World::new().await;

@@ -76,13 +76,22 @@ enum Item<T> {
 pub struct Found<T> {
     id: Arc<str>,
     time: DateTime<Utc>,
+    filed: DateTime<Utc>,
     record: T,
 }
 
 impl<T> Found<T> {
     /// Creates one of the id that tells it from all others, and the time it carries.
     pub fn new(id: impl Into<Arc<str>>, time: DateTime<Utc>, record: T) -> Self {
-        Self { id: id.into(), time, record }
+        Self { id: id.into(), time, filed: time, record }
+    }
+
+    /// Sets the time under which the API may return it again, where that may be another than the one
+    /// it carries: until reading has passed it, the record is remembered.
+    #[must_use]
+    pub fn filed_at(mut self, filed: DateTime<Utc>) -> Self {
+        self.filed = filed;
+        self
     }
 }
 
@@ -266,8 +275,8 @@ impl<T> Windows<T> {
         }
         self.answered = self.answered.saturating_add(accepted.new + accepted.known);
         new.sort_by_key(|found| found.time);
-        for Found { id, time, record } in new {
-            let until = self.until(window, time.timestamp_millis());
+        for Found { id, filed, record, .. } in new {
+            let until = self.until(window, filed.timestamp_millis());
             self.outbox.push_back(Item::Record { id, until, record });
         }
         Ok(accepted)
