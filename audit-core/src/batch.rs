@@ -36,10 +36,11 @@ impl Limit {
         self
     }
 
-    /// Sets [`max_wait`](Self::max_wait).
+    /// Sets [`max_wait`](Self::max_wait); more than a day counts as a day.
     #[must_use]
     pub fn wait(mut self, max_wait: Duration) -> Self {
-        self.max_wait = max_wait;
+        // Far beyond it there is no such point in time.
+        self.max_wait = max_wait.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 }
@@ -74,5 +75,16 @@ impl Batch {
     /// Creates a batch without bad records.
     pub fn new(events: Vec<AuditEvent>, cursor: Cursor) -> Self {
         Self { events, rejected: Vec::new(), cursor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_without_end_is_a_day() {
+        let limit = Limit::default().events(0).wait(Duration::MAX);
+        assert_eq!((limit.max_events, limit.max_wait), (1, Duration::from_secs(86_400)));
     }
 }
