@@ -1,8 +1,10 @@
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use audit_core::{Error, Result};
+use audit_core::{Error, ErrorKind, Raw, Result};
 
+use crate::record::{invalid, no_time, too_large};
 use crate::scan::chunks::Chunk;
 use crate::scan::ids::{IdHash, IdHasher, Ids};
 use crate::scan::{Reject, ScanConfig};
@@ -32,6 +34,7 @@ pub(crate) struct Turns<F> {
     changed: Condvar,
     hasher: IdHasher,
     files: Vec<PathBuf>,
+    max_line: usize,
 }
 
 struct Ordered<F> {
@@ -54,10 +57,36 @@ pub(crate) struct Found {
     pub(crate) ids: Vec<IdHash>,
     /// Which good records came before.
     pub(crate) repeats: Vec<bool>,
-    /// The line, counted from 0 within the chunk, its bytes, and what is wrong.
-    pub(crate) bad: Vec<(u64, std::ops::Range<usize>, Error)>,
+    /// What is no record. There may be as many as lines: why is found out when it is handed out.
+    pub(crate) bad: Vec<Bad>,
     /// All lines, empty ones too.
     pub(crate) lines: u64,
+}
+
+/// A line that is no record.
+#[derive(Debug)]
+pub(crate) struct Bad {
+    /// Counted from 0 within the chunk.
+    pub(crate) line: u64,
+    pub(crate) body: Range<usize>,
+    /// It is JSON, but does not say when it happened.
+    pub(crate) undated: bool,
+}
+
+impl Bad {
+    fn error(&self, body: &[u8], max_line: usize) -> Error {
+        if self.undated {
+            return no_time();
+        }
+        if body.len() > max_line {
+            return too_large(body.len());
+        }
+        let text = str::from_utf8(body).map_err(|e| invalid("not UTF-8").because(e));
+        match text.and_then(Raw::parse) {
+            Err(error) => error,
+            Ok(_) => Error::new(ErrorKind::Unexpected, "two readers of JSON disagree"),
+        }
+    }
 }
 
 impl<F: FnMut(&Reject<'_>) -> Result<()>> Turns<F> {
@@ -76,6 +105,7 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Turns<F> {
             changed: Condvar::new(),
             hasher: IdHasher::new(),
             files: config.files.clone(),
+            max_line: config.max_record_bytes as usize,
         }
     }
 
@@ -92,7 +122,7 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Turns<F> {
         if ordered.over {
             return false;
         }
-        ordered.take(chunk, found, &self.files);
+        ordered.take(chunk, found, &self.files, self.max_line);
         ordered.next += 1;
         ordered.over = ordered.failure.is_some();
         let go_on = !ordered.over;
@@ -119,7 +149,7 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Turns<F> {
 }
 
 impl<F: FnMut(&Reject<'_>) -> Result<()>> Ordered<F> {
-    fn take(&mut self, chunk: &mut Chunk, found: &mut Found, files: &[PathBuf]) {
+    fn take(&mut self, chunk: &mut Chunk, found: &mut Found, files: &[PathBuf], max_line: usize) {
         self.ids.fetch(&found.ids);
         found.repeats.clear();
         found.repeats.extend(found.ids.iter().map(|id| *id != 0 && self.ids.is_repeat(*id)));
@@ -135,12 +165,13 @@ impl<F: FnMut(&Reject<'_>) -> Result<()>> Ordered<F> {
         if self.place.0 != chunk.file {
             self.place = (chunk.file, 0);
         }
-        for (line, range, error) in &found.bad {
+        for bad in &found.bad {
+            let body = chunk.text().get(bad.body.clone()).unwrap_or_default();
             let reject = Reject {
                 path: &files[chunk.file],
-                line: self.place.1 + line + 1,
-                body: chunk.text().get(range.clone()).unwrap_or_default(),
-                error,
+                line: self.place.1 + bad.line + 1,
+                body,
+                error: &bad.error(body, max_line),
             };
             if let Err(error) = (self.reject)(&reject) {
                 self.failure = Some(error);

@@ -1,15 +1,14 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use audit_core::{Error, ErrorKind, Raw, Result};
+use audit_core::Result;
 use chrono::{DateTime, Utc};
 
 use crate::fields::Fields;
 use crate::json;
-use crate::record::{invalid, no_time, too_large};
 use crate::scan::chunks::{Chunk, Chunks};
 use crate::scan::ids::IdHasher;
-use crate::scan::turns::{Found, Turns};
+use crate::scan::turns::{Bad, Found, Turns};
 use crate::scan::{Record, Reject, ScanConfig};
 use crate::view::View;
 
@@ -92,28 +91,15 @@ impl Worker {
                         found.ids.push(hasher.of(body, &next.fields));
                         (next.line, next.time) = (line, time);
                     }
-                    None => found.bad.push((lines, line, no_time())),
+                    None => found.bad.push(Bad { line: lines, body: line, undated: true }),
                 }
             } else if !body.trim_ascii().is_empty() {
-                found.bad.push((lines, line, error_of(body, *max_line)));
+                found.bad.push(Bad { line: lines, body: line, undated: false });
             }
             lines += 1;
             start += end + 1;
         }
         found.lines = lines;
-    }
-}
-
-/// Says what is wrong with a line.
-#[cold]
-fn error_of(body: &[u8], max_line: usize) -> Error {
-    if body.len() > max_line {
-        return too_large(body.len());
-    }
-    let text = str::from_utf8(body).map_err(|e| invalid("not UTF-8").because(e));
-    match text.and_then(Raw::parse) {
-        Err(error) => error,
-        Ok(_) => Error::new(ErrorKind::Unexpected, "two readers of JSON disagree"),
     }
 }
 
