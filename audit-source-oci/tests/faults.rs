@@ -5,73 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use audit_core::{Batch, Cursor, Error, ErrorKind, Limit, Read, Source};
+use audit_core::{ErrorKind, Limit, Read, Source};
 use audit_source_oci::{OciConfig, OciSource};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
-use common::{Fake, Fault, record};
-
-const TENANCY: &str = "ocid1.tenancy.oc1..t";
-const CHILD: &str = "ocid1.compartment.oc1..c";
-
-fn time(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
-}
-
-fn id(n: usize) -> String {
-    format!("{n:08x}-aaaa-4bbb-8ccc-000000000000")
-}
-
-/// January 2024, read by windows of two days; `events` events, evenly spread over it.
-fn january(events: usize) -> (Fake, OciConfig) {
-    let fake = Fake::start();
-    let (from, to) = (time("2024-01-01T00:00:00Z"), time("2024-02-01T00:00:00Z"));
-    for n in 0..events {
-        let at = from + (to - from) / i32::try_from(events).unwrap() * i32::try_from(n).unwrap();
-        fake.add(TENANCY, at, record(&id(n), "GetInstance", at));
-    }
-    fake.lock().page_events = 7;
-    let mut config = fake.config();
-    (config.start, config.end) = (Some(from), Some(to));
-    config.window = Duration::from_secs(2 * 24 * 3600);
-    config.request_timeout = Duration::from_secs(5);
-    (fake, config)
-}
-
-fn source(fake: &Fake, config: &OciConfig) -> OciSource {
-    OciSource::new(config.clone()).unwrap().with_clock(fake.clock())
-}
-
-/// Reads to the end, or to an error.
-async fn drain(source: &mut OciSource, from: Option<&Cursor>) -> (Vec<Batch>, Result<(), Error>) {
-    let mut batches = Vec::new();
-    if let Err(error) = source.open(from).await {
-        return (batches, Err(error));
-    }
-    loop {
-        match source.read(Limit::default().events(10)).await {
-            Ok(Read::Batch(batch)) => batches.push(batch),
-            Ok(Read::Idle(_) | Read::End) => return (batches, Ok(())),
-            Err(error) => return (batches, Err(error)),
-        }
-    }
-}
-
-fn ids(batches: &[Batch]) -> Vec<String> {
-    batches.iter().flat_map(|b| &b.events).map(|e| e.id.as_str().to_owned()).collect()
-}
-
-fn all(events: usize) -> Vec<String> {
-    (0..events).map(id).collect()
-}
-
-async fn reads_all(fake: &Fake, config: &OciConfig, events: usize) -> OciSource {
-    let mut source = source(fake, config);
-    let (batches, end) = drain(&mut source, None).await;
-    end.unwrap();
-    assert_eq!(ids(&batches), all(events), "all, once, in order");
-    source
-}
+use common::{
+    CHILD, Fault, TENANCY, all, drain, id, ids, january, reads_all, record, source, time,
+};
 
 /// The replaced program's windows ended at 23:59:59 and began a second later: those that the service
 /// did not refuse left holes.
@@ -344,63 +284,6 @@ async fn a_page_of_twenty_thousand_events_is_read() {
     }
     assert_eq!(events, 20_000);
     assert_eq!(source.report().counts().pages, 1);
-}
-
-#[tokio::test]
-async fn d16_an_event_dated_in_the_future_moves_nothing() {
-    let (fake, config) = january(3);
-    let odd = time("2024-01-05T00:00:00Z");
-    fake.add(TENANCY, odd, record("future", "X", odd + TimeDelta::days(3650)));
-    let (batches, end) = drain(&mut source(&fake, &config), None).await;
-    end.unwrap();
-    assert_eq!(ids(&batches).len(), 4);
-}
-
-#[tokio::test]
-async fn d18_settling_goes_by_the_services_clock() {
-    let (fake, mut config) = january(0);
-    config.start = Some(time("2024-03-01T11:00:00Z"));
-    config.end = None;
-    config.settle = Duration::from_secs(600);
-    config.concurrency = 1;
-    // The service is four minutes behind: what it will have processed by then is not all there.
-    fake.lock().ahead = -240;
-    let mut source = source(&fake, &config);
-    let (_, end) = drain(&mut source, None).await;
-    end.unwrap();
-    fake.lock().now += TimeDelta::minutes(10);
-    drop(source.read(Limit::default()).await.unwrap());
-    let last = fake.windows().last().unwrap().1;
-    assert_eq!(last, time("2024-03-01T11:56:00Z"), "12:10, less 4 and 10 minutes");
-}
-
-/// A date that is not the service's own, such as a proxy's, would close time that is still to come.
-#[tokio::test]
-async fn d18_a_date_that_cannot_be_the_services_is_not_believed() {
-    for ahead in [-86_400, 86_400, 100 * 366 * 86_400] {
-        let (fake, mut config) = january(0);
-        config.start = Some(time("2024-03-01T11:00:00Z"));
-        config.end = None;
-        fake.lock().open = true;
-        fake.lock().ahead = ahead;
-        let mut source = source(&fake, &config);
-        let (_, end) = drain(&mut source, None).await;
-        end.unwrap();
-        fake.lock().now += TimeDelta::minutes(1);
-        drop(source.read(Limit::default()).await.unwrap());
-        let last = fake.windows().last().unwrap().1;
-        assert_eq!(last, time("2024-03-01T12:01:00Z"), "{ahead}");
-    }
-}
-
-#[tokio::test]
-async fn n06_a_clock_that_is_wrong_is_explained() {
-    let (fake, config) = january(1);
-    fake.lock().ahead = 754;
-    let (_, end) = drain(&mut source(&fake, &config), None).await;
-    let error = end.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Auth);
-    assert!(error.hint().unwrap().contains("12m 34s behind"), "{:?}", error.hint());
 }
 
 #[tokio::test]

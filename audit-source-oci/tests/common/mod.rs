@@ -12,11 +12,13 @@
 )]
 
 mod fake;
+mod january;
 mod platform;
 mod records;
 mod verify;
 
 pub use fake::{Fake, Fault, Seen};
+pub use january::{CHILD, TENANCY, all, drain, id, ids, january, reads_all, source, time};
 pub use platform::Platform;
 pub use records::{Records, record};
 pub use verify::{KEY_BITS, TestKey, key};
